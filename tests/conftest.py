@@ -1,0 +1,47 @@
+"""What every room's tests share: waiting for the world, golden files, real services."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+
+class Eventually(Protocol):
+    """Waits until something holds; fails with what it was told otherwise."""
+
+    def __call__(self, holds: Callable[[], object], what: str, within_s: float = 10.0) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Eventually:
+    """Polls the world instead of sleeping for a guessed time."""
+
+    def wait(holds: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+        until = time.monotonic() + within_s
+        while not holds():
+            if time.monotonic() > until:
+                raise AssertionError(f"did not come true within {within_s} s: {what}")
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's working directory is its own."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--update` rewrites golden files, `--generate` what is generated from the code."""
+    parser.addoption("--update", action="store_true", help="rewrite golden files")
+    parser.addoption("--generate", action="store_true", help="write generated files anew")
+
+
+def is_ci() -> bool:
+    """In CI a missing service is a failure, never a skip."""
+    return os.environ.get("CI", "").lower() not in ("", "false", "0")
