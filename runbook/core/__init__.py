@@ -1,0 +1,1 @@
+"""The pure core: plans, events, and the machine that decides. No clock, no I/O."""
