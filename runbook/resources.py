@@ -1,0 +1,137 @@
+"""The things that steps act on, named once per project: one model per resource type.
+
+A resource is data. What is done to it stands in the step kinds, how in `tools/`. A step's parameter
+names a resource; by the time the step runs, the engine has put the resource itself in its place.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+
+from runbook.core.secret import Secret
+from runbook.units import DURATION_PATTERN, parse_duration_s
+
+
+def _resolve_path(value: Any, info: ValidationInfo) -> Any:
+    base = (info.context or {}).get("base", "")
+    return Path(base, value).absolute() if isinstance(value, str) else value
+
+
+def _parse_duration(value: Any) -> Any:
+    return parse_duration_s(value) if isinstance(value, str) else value
+
+
+AbsolutePath = Annotated[
+    Path,
+    BeforeValidator(_resolve_path),
+    WithJsonSchema({"type": "string", "minLength": 1, "format": "path"}),
+]
+"""A path, relative to the file that names it; absolute once validated."""
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_parse_duration),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": DURATION_PATTERN},
+                {"type": "number", "minimum": 0},
+            ]
+        }
+    ),
+]
+"""Seconds; written `90s`, `10m`, `1h30m` or as a bare number of seconds."""
+
+
+PossiblySecret = Annotated[
+    str | Secret,
+    WithJsonSchema({"type": "string"}),
+]
+"""A string that may be a secret: never print it; `Secret.reveal` at the edge."""
+
+MODEL_CONFIG = ConfigDict(
+    frozen=True,
+    extra="forbid",
+    strict=True,
+    arbitrary_types_allowed=True,
+    defer_build=True,
+)
+
+
+class ResourceModel(BaseModel):
+    """Base of all resource types."""
+
+    model_config = MODEL_CONFIG
+
+    name: str = Field(default="", exclude=True, json_schema_extra={"x-internal": True})
+    """The name that the project gives it; set by the program."""
+
+
+class Git(ResourceModel):
+    """A git work tree."""
+
+    path: AbsolutePath
+    """Directory of the work tree."""
+    remote: str = "origin"
+    """The remote that revisions are fetched from; a work tree without it is used as it is."""
+
+
+class Sqlite(ResourceModel):
+    """An SQLite database file."""
+
+    path: AbsolutePath
+    """The file; need not exist before the first deploy."""
+
+
+class Directory(ResourceModel):
+    """A directory of files, such as uploads."""
+
+    path: AbsolutePath
+    """The directory; need not exist before the first deploy."""
+    used_by: list[str] = Field(default_factory=list)
+    """Names of the `process` resources that write to it."""
+
+
+class ReadyCheck(BaseModel):
+    """When a process counts as up."""
+
+    model_config = MODEL_CONFIG
+
+    get: str
+    """URL that answers with a status below 400 once the process is ready."""
+    timeout: Duration = 30.0
+    """How long it may take."""
+
+
+class Process(ResourceModel):
+    """A local long-running process."""
+
+    argv: list[str] = Field(min_length=1)
+    """Program and arguments; no shell."""
+    directory: AbsolutePath
+    """Its working directory."""
+    environment: dict[str, PossiblySecret] = Field(default_factory=dict)
+    """Variables that it gets besides `PATH`, `HOME`, `LANG` and `TZ`."""
+    ready: ReadyCheck | None = None
+    """Absent: it is ready once it has started."""
+    stop_grace: Duration = 10.0
+    """How long it may take to end after SIGTERM, before SIGKILL."""
+
+
+class Http(ResourceModel):
+    """A base address of a service."""
+
+    url: str
+    """Base URL, without a trailing slash."""
+
+
+RESOURCE_TYPES: dict[str, type[ResourceModel]] = {
+    "git": Git,
+    "sqlite": Sqlite,
+    "directory": Directory,
+    "process": Process,
+    "http": Http,
+}
+"""Every resource type by the word that the language has for it."""

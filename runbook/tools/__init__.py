@@ -1,0 +1,1 @@
+"""The outside world, one module each: commands are built by pure functions and run by one."""

@@ -1,0 +1,202 @@
+"""Snapshots of a directory: a copy of its files beside an inventory of all that they are.
+
+The copy holds content only, readable with ordinary tools; modes, owners and times stand in the
+inventory. delta.py brings a directory back to one.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runbook.errors import StepError
+from runbook.tools.files import (
+    copy_content,
+    disk_errors,
+    sha256_of,
+    sync_file_system,
+)
+from runbook.tools.inventory import ROOT, Entry, EntryType, Inventory, entry_if_there, scan
+
+STAGED_PREFIX = ".runbook-restore-"
+"""What a restore's own unfinished files begin with."""
+
+_READS_OF_A_LIVE_FILE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """An older snapshot of the same directory, whose unchanged files need not be stored twice."""
+
+    inventory: Inventory
+    files: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was taken."""
+
+    inventory: Inventory
+    has_clones: bool
+    """Whether the file system shared the blocks of at least one file instead of copying them."""
+    linked: int
+    """Files shared with the older snapshot."""
+
+
+def take_snapshot(
+    tree: Path,
+    target: Path,
+    *,
+    is_live: bool,
+    previous: Previous | None,
+    check: Callable[[], None],
+) -> Snapshot:
+    """Copy a directory's files to a new directory, durably, with every file's sha256.
+
+    A file that changes while it is read is read again where `is_live`, and else an error.
+
+    Raises:
+        StepError: a file keeps changing, or cannot be read, or there is no room.
+    """
+    taking = _Taking(tree, target, is_live, previous)
+    with disk_errors(f"taking a snapshot of `{tree}`", changed=False):
+        found = scan(tree, ignored=is_staged, check=check)
+        inventory: Inventory = {}
+        for entry in found.values():
+            check()
+            taken = taking.take(entry)
+            if taken is not None:
+                inventory[taken.path] = taken
+        sync_file_system(target)
+        if not is_live:
+            _require_untouched(found, scan(tree, ignored=is_staged, check=check), tree)
+    return Snapshot(inventory, taking.has_clones, taking.linked)
+
+
+def is_staged(name: str) -> bool:
+    """Whether a name is that of a restore's unfinished file."""
+    return name.startswith(STAGED_PREFIX)
+
+
+def _require_untouched(before: Inventory, after: Inventory, tree: Path) -> None:
+    for path in sorted(before.keys() | after.keys()):
+        old, new = before.get(path), after.get(path)
+        if old is None or new is None or old.signature != new.signature:
+            raise _changing(tree / path)
+
+
+def _changing(path: Path) -> StepError:
+    return StepError(
+        f"`{path}` changes while it is read",
+        hint="stop what writes to it, or take the snapshot with `level: live`",
+        changed=False,
+    )
+
+
+class _Taking:
+    """One snapshot while it is taken."""
+
+    def __init__(self, tree: Path, target: Path, is_live: bool, previous: Previous | None) -> None:  # noqa: FBT001 - private, four fields
+        self.tree = tree
+        self.target = target
+        self.is_live = is_live
+        self.previous = previous
+        self.has_clones = False
+        self.linked = 0
+        self.by_group: dict[int, Entry] = {}
+
+    def take(self, entry: Entry) -> Entry | None:
+        """Copy one entry; None where it vanished while it was live."""
+        target = self.target / entry.path
+        match entry.type:
+            case EntryType.DIRECTORY:
+                if entry.path != ROOT:
+                    target.mkdir(mode=0o700)
+                return entry
+            case EntryType.SYMLINK:
+                target.symlink_to(entry.target)
+                return entry
+            case EntryType.SPECIAL:
+                return entry
+            case EntryType.FILE:
+                return self.take_file(entry, target)
+
+    def take_file(self, entry: Entry, target: Path) -> Entry | None:
+        twin = self.by_group.get(entry.link_group) if entry.link_group else None
+        if twin is not None:
+            target.hardlink_to(self.target / twin.path)
+            return replace(twin, path=entry.path)
+        taken = self.link_unchanged(entry, target) or self.copy(entry, target)
+        if taken is not None and entry.link_group:
+            self.by_group[entry.link_group] = taken
+        return taken
+
+    def link_unchanged(self, entry: Entry, target: Path) -> Entry | None:
+        """Share the older snapshot's file where nobody has touched the original since."""
+        old = self.previous.inventory.get(entry.path) if self.previous is not None else None
+        if self.previous is None or old is None or old.signature != entry.signature:
+            return None
+        stored = self.previous.files / entry.path
+        try:
+            # A damaged file must not be handed on from one restore point to the next.
+            if sha256_of(stored) != old.sha256:
+                return None
+            target.hardlink_to(stored)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM):
+                return None
+            raise
+        self.linked += 1
+        return replace(entry, sha256=old.sha256)
+
+    def copy(self, entry: Entry, target: Path) -> Entry | None:
+        for _ in range(_READS_OF_A_LIVE_FILE if self.is_live else 1):
+            before = entry_if_there(self.tree / entry.path, entry.path)
+            if before is None or before.type is not EntryType.FILE:
+                break
+            sha256 = self.copy_once(entry.path, target)
+            after = entry_if_there(self.tree / entry.path, entry.path)
+            if sha256 is not None and after is not None and after.signature == before.signature:
+                os.utime(target, ns=(before.mtime_ns, before.mtime_ns))
+                return replace(before, sha256=sha256, link_group=entry.link_group)
+        target.unlink(missing_ok=True)
+        if self.is_live and entry_if_there(self.tree / entry.path, entry.path) is None:
+            return None
+        raise _changing(self.tree / entry.path)
+
+    def copy_once(self, path: str, target: Path) -> str | None:
+        target.unlink(missing_ok=True)
+        try:
+            reading = os.open(self.tree / path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        try:
+            writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                sha256, is_clone = copy_content(reading, writing)
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+        self.has_clones = self.has_clones or is_clone
+        return sha256
+
+
+def problems_of_copy(inventory: Inventory, files: Path, *, check: Callable[[], None]) -> list[str]:
+    """What is missing or damaged in a snapshot's files; every byte is read."""
+    problems = []
+    for entry in inventory.values():
+        check()
+        stored = files / entry.path
+        match entry.type:
+            case EntryType.FILE if not stored.is_file():
+                problems.append(f"`{stored}` is missing")
+            case EntryType.FILE if stored.stat().st_size != entry.size_bytes:
+                size = stored.stat().st_size
+                problems.append(f"`{stored}` has {size} bytes in place of {entry.size_bytes}")
+            case EntryType.FILE if sha256_of(stored) != entry.sha256:
+                problems.append(f"`{stored}` is damaged: its sha256 differs")
+            case _:
+                pass
+    return problems
