@@ -1,0 +1,142 @@
+"""The manifest: what a restore point holds, with all that checking and restoring it needs.
+
+The steps' outputs carry these entries to where the restore point is sealed.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from runbook.tools.sqlite import Fingerprint
+
+SCHEMA_VERSION = 1
+
+HOW_TO_READ = (
+    "This directory is a restore point of `runbook`; nothing in it needs runbook to be read. "
+    "databases/NAME.sqlite is a plain SQLite database: stop what uses the live one, move the live "
+    "one and its -wal, -shm and -journal files away, copy this file to its place, and give it the "
+    "owner and mode that stand here. volumes/NAME/files holds a directory's files as they were: "
+    "copy them back by `cp -a files/. TARGET/`, then set modes and owners from "
+    "volumes/NAME/inventory.jsonl, where each line is one entry as JSON (mode octal, times in "
+    "nanoseconds since 1970, `path_base64` where a name is no UTF-8, empty path: the directory "
+    "itself). `commit` is the git commit that was checked out; a patch beside it goes on by "
+    "`git apply`. `absent: true` means that there was nothing yet. manifest.json itself is checked "
+    "by `sha256sum -c manifest.json.sha256`."
+)
+
+_CONFIG = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artefact(BaseModel):
+    """A file of the restore point."""
+
+    model_config = _CONFIG
+
+    path: str
+    """Relative to the restore point."""
+    size_bytes: int
+    sha256: str
+
+
+class DatabaseEntry(BaseModel):
+    """A database as it was."""
+
+    model_config = _CONFIG
+
+    name: str
+    """The project's name for it."""
+    engine: str = "sqlite"
+    location: str
+    """Where the live one lies."""
+    absent: bool = False
+    """There was none yet."""
+    taken_at: str
+    """UTC, ISO 8601."""
+    artefact: Artefact | None = None
+    fingerprint: Fingerprint | None = None
+    mode: str = "0600"
+    """Octal."""
+    uid: int = 0
+    gid: int = 0
+    warm: str | None = None
+    """A copy restored beside the live database already; absent: none was made."""
+
+
+class VolumeEntry(BaseModel):
+    """A directory as it was."""
+
+    model_config = _CONFIG
+
+    name: str
+    """The project's name for it."""
+    location: str
+    """Where the live one lies."""
+    absent: bool = False
+    """There was none yet."""
+    taken_at: str
+    """UTC, ISO 8601."""
+    level: str
+    """`stopped`, `paused` or `live`."""
+    method: str = ""
+    """How it was copied: `reflink` or `copy`."""
+    inventory: Artefact | None = None
+    tree_sha256: str = ""
+    """One hash over all that a restore brings back."""
+    files: str = ""
+    """Directory of the files' contents, relative to the restore point."""
+    file_count: int = 0
+    size_bytes: int = 0
+
+
+class CommitEntry(BaseModel):
+    """What was checked out."""
+
+    model_config = _CONFIG
+
+    repository: str
+    """The project's name for it."""
+    location: str
+    commit: str | None = None
+    """Full sha; absent: there was none yet."""
+    branch: str | None = None
+    patch: Artefact | None = None
+    """What was changed in the work tree and not committed."""
+
+
+class Manifest(BaseModel):
+    """All of a restore point."""
+
+    model_config = _CONFIG
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    project: str
+    run_id: str
+    created_at: str
+    """UTC, ISO 8601."""
+    tool_version: str
+    host: str
+    verify: str
+    """How it was verified when it was sealed: `checksum`, `read_back` or `restore`."""
+    served: bool
+    """Whether the project's processes were running."""
+    processes: dict[str, bool] = {}
+    """By process, whether it was running; empty where nobody looked."""
+    databases: list[DatabaseEntry] = []
+    volumes: list[VolumeEntry] = []
+    commits: list[CommitEntry] = []
+    how_to_read: str = HOW_TO_READ
+
+    def database(self, name: str) -> DatabaseEntry | None:
+        """The database of that name."""
+        return next((entry for entry in self.databases if entry.name == name), None)
+
+    def volume(self, name: str) -> VolumeEntry | None:
+        """The volume of that name."""
+        return next((entry for entry in self.volumes if entry.name == name), None)
+
+    @property
+    def artefacts(self) -> list[Artefact]:
+        """Every file that has a checksum here."""
+        found = [entry.artefact for entry in self.databases]
+        found += [entry.inventory for entry in self.volumes]
+        found += [entry.patch for entry in self.commits]
+        return [artefact for artefact in found if artefact is not None]
