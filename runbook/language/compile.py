@@ -1,0 +1,294 @@
+"""A runbook's files to one Plan, or all that is wrong with them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from runbook.core.plan import (
+    Json,
+    JsonObject,
+    OnFailure,
+    Plan,
+    PlannedResource,
+    PlannedSecret,
+    PlannedStep,
+    Rerun,
+    Retry,
+)
+from runbook.errors import InputError, ParametersInvalid
+from runbook.kinds import Registry
+from runbook.language.declarations import check_bundle, check_declarations, check_parameters
+from runbook.language.diagnostics import Diagnostic, InvalidRunbook, in_order
+from runbook.language.document import Bundle, Declared, Document, Step, read_bundle
+from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
+from runbook.language.expressions import Evaluator, Reference, expressions_in, references
+from runbook.language.inputs import declared_defaults, read_inputs
+from runbook.language.names import Names
+from runbook.language.rules import check_rules
+from runbook.language.source import Node
+from runbook.language.unset import check_unset
+from runbook.units import parse_duration_s
+
+SENSITIVE_INPUT = "input:"
+"""Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
+
+
+def validate(path: Path, *, registry: Registry) -> list[Diagnostic]:
+    """Everything that is wrong or doubtful in a runbook and the files that it names."""
+    _bundle, diagnostics = _read_checked(path, registry)
+    return diagnostics
+
+
+def compile_runbook(
+    path: Path,
+    *,
+    registry: Registry,
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    environment: str | None = None,
+) -> Plan:
+    """The plan of a runbook with these inputs.
+
+    Raises:
+        InvalidRunbook: carries all diagnostics.
+        InputError: names all inputs that are missing, unknown or unfit.
+    """
+    bundle, diagnostics = _read_checked(path, registry)
+    if any(diagnostic.is_error for diagnostic in diagnostics):
+        raise InvalidRunbook(diagnostics)
+    main = bundle.main
+    inputs = read_inputs(main.input_types, given, environ)
+    undoes = bundle.undone.name if bundle.undone else None
+    plan = _plan(main, inputs, environment or "", digest=_digest(bundle), undoes=undoes)
+    plan = replace(plan, vars=_computed_vars(main, inputs, environment or ""))
+    if bundle.rollback:
+        plan = replace(plan, on_failure=_on_failure(bundle, plan))
+    return plan
+
+
+def _read_checked(path: Path, registry: Registry) -> tuple[Bundle, list[Diagnostic]]:
+    bundle = read_bundle(path, registry)
+    sources = bundle.sources()
+    if all(source.is_readable for source in sources):
+        _check(bundle.main, bundle.undone)
+        if bundle.rollback:
+            _check(bundle.rollback, bundle.main)
+            check_bundle(bundle)
+        check_parameters(bundle.main)
+        if bundle.rollback:
+            check_parameters(bundle.rollback)
+    return bundle, in_order(found for source in sources for found in source.diagnostics)
+
+
+def _check(document: Document, undone: Document | None) -> None:
+    check_declarations(document)
+    names = Names(document)
+    names.check()
+    check_unset(document, names.uses)
+    check_rules(document, undone)
+    if any(found.is_error for found in document.source.diagnostics):
+        return  # what seems unused may be misspelt elsewhere
+    for name, declared in document.inputs.items():
+        if name not in names.used_inputs:
+            hint = "remove it, or use it: `${{ inputs." + name + " }}`"
+            declared.source.warn(
+                "RB451", f"input `{name}` is not used", declared.entry.key_span, hint
+            )
+
+
+# --- the plan -------------------------------------------------------------------------------
+
+
+def _plan(
+    document: Document,
+    inputs: JsonObject,
+    environment: str,
+    *,
+    digest: str,
+    undoes: str | None,
+) -> Plan:
+    project = _project_name(document)
+    default_lock = f"{project}/{environment}" if environment else project
+    return Plan(
+        runbook=document.name,
+        summary=document.root.text_of("summary") or "",
+        source=str(document.source.path.absolute()),
+        source_digest=digest,
+        project=project,
+        environment=environment,
+        lock=_lock(document) or default_lock,
+        steps=_steps(document),
+        inputs=inputs,
+        input_types=document.input_types,
+        vars={name: declared.node.value for name, declared in document.vars.items()},
+        secrets=_secrets(document),
+        resources={name: _resource(declared) for name, declared in document.resources.items()},
+        undoes=undoes,
+    )
+
+
+def _project_name(document: Document) -> str:
+    named = document.project.root.text_of("project") if document.project else None
+    return named or document.source.path.absolute().parent.name
+
+
+def _lock(document: Document) -> str | None:
+    own = document.root.text_of("lock")
+    return own or (document.project.root.text_of("lock") if document.project else None)
+
+
+def _secrets(document: Document) -> dict[str, PlannedSecret]:
+    found = {name: _secret(declared) for name, declared in document.secrets.items()}
+    for name, declared in document.inputs.items():
+        sensitive = declared.node.get("sensitive")
+        if sensitive and sensitive.value is True:
+            variable = declared.node.text_of("env") or ""
+            found[SENSITIVE_INPUT + name] = PlannedSecret(provider="env", reference=variable)
+    return found
+
+
+def _secret(declared: Declared) -> PlannedSecret:
+    variable = declared.node.text_of("env")
+    if variable is not None:
+        return PlannedSecret(provider="env", reference=variable)
+    path = Path(declared.base, declared.node.text_of("file") or "")
+    return PlannedSecret(provider="file", reference=str(path.absolute()))
+
+
+def _resource(declared: Declared) -> PlannedResource:
+    kind, entry = next(iter(declared.node.entries.items()))
+    params = entry.node.value if isinstance(entry.node.value, dict) else {}
+    return PlannedResource(kind=kind, params=params, base=str(declared.base))
+
+
+def _computed_vars(document: Document, inputs: JsonObject, environment: str) -> JsonObject:
+    """Each variable's value; one that a secret goes into stays as it was written."""
+    names = Names(document)
+    scope = {"inputs": inputs, "env": {"name": environment, "protected": False}}
+    return {
+        name: declared.node.value
+        if any(map(names.is_secret, _references(declared.node)))
+        else _computed(name, declared.node.value, scope)
+        for name, declared in document.vars.items()
+    }
+
+
+def _computed(name: str, value: Json, scope: Mapping[str, object]) -> Json:
+    try:
+        computed: Json = Evaluator().value(value, scope)
+    except ParametersInvalid as error:
+        raise InputError(f"variable `{name}`: {error.message}", hint=error.hint) from error
+    return computed
+
+
+def _references(node: Node) -> Iterator[Reference]:
+    for text in node.texts():
+        for expression in expressions_in(str(text.value)):
+            yield from references(expression.text)
+
+
+def _digest(bundle: Bundle) -> str:
+    digest = sha256()
+    for source in bundle.sources():
+        digest.update(f"{source.path.name}\0{len(source.text)}\0{source.text}".encode())
+    return digest.hexdigest()
+
+
+# --- steps ----------------------------------------------------------------------------------
+
+
+def _steps(document: Document) -> tuple[PlannedStep, ...]:
+    base = str(document.source.path.absolute().parent)
+    return tuple(_step(step, base) for step in document.steps)
+
+
+def _step(step: Step, base: str) -> PlannedStep:
+    assert step.kind is not None
+    node = step.node
+    timeout = node.get("timeout")
+    on_error = node.get("on_error")
+    return PlannedStep(
+        id=step.id,
+        kind=step.kind_name,
+        name=node.text_of("name") or "",
+        params=dict(raw_parameters(step)),
+        base=base,
+        needs=tuple(needed.id for needed in step.needs),
+        effect=effect_of(step),
+        rerun=_rerun(step),
+        when=step.when,
+        timeout_s=_duration_s(timeout.value) if timeout else step.kind.timeout_s,
+        retry=_retry(node.get("retry")),
+        continue_reason=on_error.text_of("continue") if on_error else None,
+        undoes=tuple(str(undone.value) for undone in step.undoes),
+        holds=resource_in(step, step.kind.holds),
+        guidance=node.text_of("guidance"),
+        is_finally=step.is_finally,
+        place=f"{step.source.file}:{node.span.line}",
+    )
+
+
+def _rerun(step: Step) -> Rerun:
+    assert step.kind is not None
+    if step.kind.rerun is not None:
+        return step.kind.rerun
+    said = step.node.text_of("rerun")
+    if said:
+        return Rerun(said)
+    given = raw_parameters(step)
+    return Rerun.PROBE if "creates" in given or "probe" in given else Rerun.ASK
+
+
+def _retry(node: Node | None) -> Retry:
+    if node is None:
+        return Retry()
+    plain = Retry()
+    values = {name: entry.node.value for name, entry in node.entries.items()}
+    return Retry(
+        attempts=int(str(values["attempts"])),
+        delay_s=_duration_s(values.get("delay", plain.delay_s)),
+        factor=float(str(values.get("factor", plain.factor))),
+        max_delay_s=_duration_s(values.get("max_delay", plain.max_delay_s)),
+        jitter=float(str(values.get("jitter", plain.jitter))),
+    )
+
+
+def _duration_s(value: Json) -> float:
+    return parse_duration_s(str(value))
+
+
+# --- the way back ---------------------------------------------------------------------------
+
+
+def _on_failure(bundle: Bundle, parent: Plan) -> OnFailure:
+    main, rollback = bundle.main, bundle.rollback
+    on_failure = main.root.get("on_failure")
+    after = after_step(main)
+    assert rollback is not None and on_failure is not None and after is not None
+    given = on_failure.get("with")
+    defaults = declared_defaults(rollback.input_types)
+    digest, undoes = parent.source_digest, parent.runbook
+    plan = _plan(rollback, defaults, parent.environment, digest=digest, undoes=undoes)
+    steps = (*plan.steps, *_finally_of(parent, plan))
+    return OnFailure(
+        plan=replace(plan, steps=steps, lock=parent.lock),
+        after=after.id,
+        inputs=given.value if given and isinstance(given.value, dict) else {},
+    )
+
+
+def _finally_of(parent: Plan, rollback: Plan) -> Iterator[PlannedStep]:
+    """The finally steps of the undone run, as last steps of its rollback."""
+    taken = {step.id for step in rollback.steps}
+    previous = next((step.id for step in reversed(rollback.steps) if step.is_finally), None)
+    for step in parent.steps:
+        if not step.is_finally:
+            continue
+        step_id = step.id
+        while step_id in taken:
+            step_id = f"undone_{step_id}"
+        taken.add(step_id)
+        needs = (previous,) if previous else ()
+        yield replace(step, id=step_id, needs=needs, from_undone=True)
+        previous = step_id

@@ -1,0 +1,211 @@
+"""Declarations that must fit: inputs with their own bounds, a way back with its runbook,
+and parameters with the rules that a kind's type has beyond its schema.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from runbook.core.plan import Json, JsonObject
+from runbook.language.diagnostics import did_you_mean
+from runbook.language.document import Bundle, Declared, Document, Step
+from runbook.language.expressions import has_expression
+from runbook.language.inputs import check_value
+from runbook.language.source import Node
+
+
+def check_declarations(document: Document) -> None:
+    """Note every input whose declaration contradicts itself."""
+    for name, declared in document.inputs.items():
+        declaration = declared.node.value
+        if isinstance(declaration, dict):
+            _check_input(name, declared, declaration)
+
+
+def _check_input(name: str, declared: Declared, declaration: JsonObject) -> None:
+    source, node = declared.source, declared.node
+    pattern = node.get("pattern")
+    if pattern and isinstance(pattern.value, str):
+        try:
+            re.compile(pattern.value)
+        except (re.error, RecursionError, OverflowError) as error:
+            message = f"`{pattern.value}` is no regular expression: {error}"
+            source.error("RB407", message, pattern.span)
+            return
+    if declaration.get("sensitive") is True:
+        _check_sensitive(name, declared)
+        return
+    bounds = {key: declaration[key] for key in ("minimum", "maximum") if key in declaration}
+    for key, value in bounds.items():
+        bare = {"type": declaration.get("type")}
+        _check_default(declared, key, bare, value)
+    if "default" in declaration:
+        _check_default(declared, "default", declaration, declaration["default"])
+
+
+def _check_default(declared: Declared, key: str, declaration: JsonObject, value: Json) -> None:
+    node = declared.node.get(key)
+    if node is None or not isinstance(value, str | int | float) or node.text == "":
+        return
+    if isinstance(value, str) and has_expression(value):
+        return
+    try:
+        check_value(declaration, value)
+    except ValueError as error:
+        text = node.text
+        hint = f"quote it: '{text}'" if str(error).startswith("expected a string") else None
+        declared.source.error("RB407", f"`{key}`: {error}", node.span, hint)
+
+
+def _check_sensitive(name: str, declared: Declared) -> None:
+    source, node = declared.source, declared.node
+    default = node.entries.get("default")
+    if default:
+        message = f"a sensitive input has no default in `{name}`"
+        source.error("RB408", message, default.key_span, "give it by its variable: `env: NAME`")
+    if "env" not in node.entries:
+        message = f"sensitive input `{name}` needs `env`: it is never given by --set"
+        source.error("RB408", message, declared.entry.key_span, "add `env: NAME`")
+
+
+# --- the way back ---------------------------------------------------------------------------
+
+
+def check_bundle(bundle: Bundle) -> None:
+    """Note where a runbook and its rollback do not fit together."""
+    main, rollback = bundle.main, bundle.rollback
+    on_failure = main.root.get("on_failure")
+    if rollback is None or on_failure is None or main.undone_file:
+        return
+    _check_for(main, rollback)
+    given = on_failure.entries.get("with")
+    entries = given.node.entries if given else {}
+    place = given or on_failure.entries["runbook"]
+    for name, entry in entries.items():
+        declared = rollback.inputs.get(name)
+        if declared is None:
+            message = f"runbook `{rollback.name}` has no input `{name}`"
+            hint = did_you_mean(name, rollback.inputs) or "it has none"
+            main.source.error("RB410", message, entry.key_span, hint)
+        else:
+            _check_given(main, entry.node, declared)
+    for name, declared in rollback.inputs.items():
+        is_given = name in entries or "default" in declared.node.entries
+        required, sensitive = declared.node.get("required"), declared.node.get("sensitive")
+        is_waived = (required and required.value is False) or (sensitive and sensitive.value)
+        if not is_given and not is_waived:
+            message = f"`with` does not give the input `{name}` of runbook `{rollback.name}`"
+            main.source.error("RB410", message, place.key_span, f"add `{name}: …`")
+
+
+def _check_for(main: Document, rollback: Document) -> None:
+    named = rollback.undone_file
+    if named is None:
+        first = next(iter(rollback.root.entries.values()), None)
+        message = "a rollback says which runbook it undoes"
+        span = first.key_span if first else rollback.root.span
+        rollback.source.error("RB314", message, span, f"add `for: {main.source.path.name}`")
+        return
+    path = rollback.source.path.parent / str(named.value)
+    if "\0" not in str(path) and path.resolve() != main.source.path.resolve():
+        message = f"`for` names another runbook than `{main.source.path.name}`, which starts it"
+        rollback.source.error("RB314", message, named.span, f"write `{main.source.path.name}`")
+
+
+def _check_given(main: Document, node: Node, declared: Declared) -> None:
+    declaration, value = declared.node.value, node.value
+    if not isinstance(declaration, dict) or (isinstance(value, str) and has_expression(value)):
+        return
+    try:
+        check_value(declaration, value)
+    except (ValueError, re.error) as error:
+        main.source.error("RB410", str(error), node.span)
+
+
+# --- what a kind's type demands beyond its schema -------------------------------------------
+
+
+def check_parameters(document: Document) -> None:
+    """Note what a kind's own validators refuse, where nothing has to be computed first."""
+    if any(found.is_error for found in document.source.diagnostics):
+        return
+    resources = _known_resources(document)
+    for step in document.steps:
+        node = step.parameters
+        if step.kind and not (node and any(has_expression(str(t.value)) for t in node.texts())):
+            _check_step(step, node, resources, str(document.source.path.absolute().parent))
+
+
+def _known_resources(document: Document) -> Mapping[str, BaseModel]:
+    """Every resource that needs nothing computed."""
+    known: dict[str, BaseModel] = {}
+    for name, declared in document.resources.items():
+        model = document.resource_type(name)
+        node = next((entry.node for entry in declared.node.entries.values()), None)
+        if model is None or node is None or any(has_expression(str(t.value)) for t in node.texts()):
+            continue
+        try:
+            known[name] = model.model_validate(node.value, context={"base": str(declared.base)})
+        except ValidationError as error:
+            _report(declared, node, error)
+    return known
+
+
+def _check_step(
+    step: Step, node: Node | None, resources: Mapping[str, BaseModel], base: str
+) -> None:
+    assert step.kind is not None
+    context = {"base": base, "resources": _Lenient(resources)}
+    try:
+        step.kind.spec.model_validate(node.value if node else {}, context=context)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        if not any(_UNCOMPUTED in item["msg"] for item in found):
+            place = node or step.node.get("uses") or step.node
+            _report_error(step, place, error)
+
+
+_UNCOMPUTED = "is computed at run time"
+
+
+class _Lenient(dict[str, BaseModel]):
+    """Resources by name; one that is not known yet ends the check of the step that names it."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> BaseModel:
+        raise ValueError(f"resource `{name}` {_UNCOMPUTED}")
+
+
+def _report(declared: Declared, node: Node, error: ValidationError) -> None:
+    for item in error.errors(include_url=False, include_input=False):
+        place = _nearest(node, item["loc"])
+        declared.source.error("RB207", _message(item), place.span)
+
+
+def _report_error(step: Step, node: Node, error: ValidationError) -> None:
+    for item in error.errors(include_url=False, include_input=False):
+        place = _nearest(node, item["loc"])
+        span = place.span
+        entry = step.node.entries.get("with")
+        if place is node and entry and entry.node is node:
+            span = entry.key_span
+        step.source.error("RB207", f"{step.label}: {_message(item)}", span)
+
+
+def _message(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _nearest(node: Node, location: tuple[int | str, ...]) -> Node:
+    for part in location:
+        is_index = isinstance(part, int) and part < len(node.items)
+        if isinstance(part, int) and is_index:
+            node = node.items[part]
+        elif isinstance(part, str) and part in node.entries:
+            node = node.entries[part].node
+    return node

@@ -1,0 +1,293 @@
+"""Documents: a runbook with its project, its way back or what it undoes, as they were written.
+
+Reading is forgiving: what the shape check has refused is left out, so that all else is checked too.
+What must hold between the parts: names.py, unset.py, rules.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from os.path import normpath
+from pathlib import Path
+from typing import Any
+
+from runbook.core.plan import JsonObject
+from runbook.kinds import Registry, StepKind
+from runbook.language.reading import read_source
+from runbook.language.schema import schema_for
+from runbook.language.shape import check_shape
+from runbook.language.source import Entry, Node, Source
+from runbook.resources import RESOURCE_TYPES, ResourceModel
+
+PROJECT_FILE = "project.yaml"
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One step as it was written."""
+
+    source: Source
+    node: Node
+    id: str
+    """Empty where it is missing or unfit."""
+    kind_name: str
+    kind: StepKind[Any, Any] | None
+    """Absent where there is none of that name."""
+    needs: tuple["Step", ...]
+    is_finally: bool
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"step `{self.id}`" if self.id else "this step"
+
+    @property
+    def parameters(self) -> Node | None:
+        """What stands under `with`."""
+        node = self.node.get("with")
+        return node if node and isinstance(node.value, dict) else None
+
+    @property
+    def when(self) -> str | None:
+        """Its condition; a boolean as text."""
+        node = self.node.get("when")
+        if node is None or not isinstance(node.value, str | bool):
+            return None
+        return node.value.strip() if isinstance(node.value, str) else str(node.value).lower()
+
+    @property
+    def continues(self) -> bool:
+        """Whether the run goes on when it fails."""
+        node = self.node.get("on_error")
+        return node is not None and "continue" in node.entries
+
+    @property
+    def undoes(self) -> list[Node]:
+        """The ids under `undoes`."""
+        node = self.node.get("undoes")
+        return [item for item in node.items if isinstance(item.value, str)] if node else []
+
+    def before(self) -> "Iterator[Step]":
+        """Every step that is surely over before this one starts."""
+        seen: set[int] = set()
+        pending = list(self.needs)
+        while pending:
+            step = pending.pop()
+            if id(step) not in seen:
+                seen.add(id(step))
+                pending.extend(step.needs)
+                yield step
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A named thing of a runbook or its project, with the file that names it."""
+
+    source: Source
+    entry: Entry
+
+    @property
+    def node(self) -> Node:
+        """What stands under its name."""
+        return self.entry.node
+
+    @property
+    def base(self) -> Path:
+        """Where relative paths in it start."""
+        return self.source.path.absolute().parent
+
+
+@dataclass(eq=False)
+class Document:
+    """A runbook as it was written, with what its project adds."""
+
+    source: Source
+    project: Source | None
+    steps: list[Step] = field(default_factory=list)
+    """In order of the file, finally steps last."""
+
+    @property
+    def root(self) -> Node:
+        """The runbook's top mapping."""
+        return self.source.root
+
+    @property
+    def name(self) -> str:
+        """The runbook's name; empty where it has none."""
+        return self.root.text_of("name") or ""
+
+    @cached_property
+    def inputs(self) -> dict[str, Declared]:
+        """Its inputs."""
+        entries = self.root.mapping("inputs")
+        return {name: Declared(self.source, entry) for name, entry in entries.items()}
+
+    @cached_property
+    def input_types(self) -> JsonObject:
+        """Its inputs' declarations as plain data."""
+        return {name: declared.node.value for name, declared in self.inputs.items()}
+
+    @cached_property
+    def vars(self) -> dict[str, Declared]:
+        """Its variables; its own win over the project's."""
+        return self._merged("vars")
+
+    @cached_property
+    def secrets(self) -> dict[str, Declared]:
+        """Its secrets; its own win over the project's."""
+        return self._merged("secrets")
+
+    @cached_property
+    def resources(self) -> dict[str, Declared]:
+        """Its resources; its own win over the project's."""
+        return self._merged("resources")
+
+    def _merged(self, key: str) -> dict[str, Declared]:
+        sources = [self.project, self.source] if self.project else [self.source]
+        return {
+            name: Declared(source, entry)
+            for source in sources
+            for name, entry in source.root.mapping(key).items()
+        }
+
+    def resource_type(self, name: str) -> type[ResourceModel] | None:
+        """The type of a resource; absent where it is unknown or unfit."""
+        declared = self.resources.get(name)
+        kinds = [key for key in declared.node.entries if key in RESOURCE_TYPES] if declared else []
+        return RESOURCE_TYPES[kinds[0]] if len(kinds) == 1 else None
+
+    @cached_property
+    def by_id(self) -> dict[str, Step]:
+        """Its steps by id; of doubles the first."""
+        return {step.id: step for step in reversed(self.steps) if step.id}
+
+    @property
+    def undone_file(self) -> Node | None:
+        """What `for` names; absent outside rollbacks."""
+        node = self.root.get("for")
+        return node if node and isinstance(node.value, str) else None
+
+
+@dataclass(slots=True, eq=False)
+class Bundle:
+    """All files that one runbook is compiled from."""
+
+    main: Document
+    rollback: Document | None = None
+    """What `on_failure.runbook` names."""
+    undone: Document | None = None
+    """What `for` names: only its ids and effects matter."""
+
+    def sources(self) -> list[Source]:
+        """The files that are compiled, each once."""
+        documents = [self.main, self.rollback] if self.rollback else [self.main]
+        found = [doc.source for doc in documents]
+        return list(dict.fromkeys([*found, *(doc.project for doc in documents if doc.project)]))
+
+
+def read_bundle(path: Path, registry: Registry) -> Bundle:
+    """Read a runbook and every file that it names; what is wrong stands in each source."""
+    reader = _Reader(registry)
+    bundle = Bundle(reader.document(path))
+    on_failure = bundle.main.root.get("on_failure")
+    named = on_failure.get("runbook") if on_failure else None
+    if named and isinstance(named.value, str):
+        bundle.rollback = reader.named(bundle.main, named)
+    if bundle.main.undone_file:
+        bundle.undone = reader.named(bundle.main, bundle.main.undone_file)
+    return bundle
+
+
+class _Reader:
+    """Reads files, each once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._projects: dict[Path, Source | None] = {}
+
+    def document(self, path: Path) -> Document:
+        source = read_source(path)
+        document = Document(source, self._project(path.parent / PROJECT_FILE))
+        if source.is_readable:
+            check_shape(source, schema_for("runbook", self._registry))
+            document.steps = read_steps(source, self._registry)
+        return document
+
+    def named(self, document: Document, node: Node) -> Document | None:
+        """The runbook that a node names; its absence is an error at the node."""
+        path = Path(normpath(document.source.path.parent / str(node.value)))
+        if "\0" in str(path) or not path.is_file():
+            message = f"there is no runbook `{node.value}`"
+            document.source.error("RB313", message, node.span, _near_file(path))
+            return None
+        return self.document(path)
+
+    def _project(self, path: Path) -> Source | None:
+        if path not in self._projects:
+            source = read_source(path) if path.exists() else None
+            if source and source.is_readable:
+                check_shape(source, schema_for("project", self._registry))
+            self._projects[path] = source
+        return self._projects[path]
+
+
+def _near_file(path: Path) -> str | None:
+    from runbook.language.diagnostics import did_you_mean
+
+    try:
+        files = sorted(file.name for file in path.parent.glob("*.yaml"))
+    except (OSError, ValueError):
+        return None
+    return did_you_mean(path.name, [file for file in files if file != PROJECT_FILE])
+
+
+def read_steps(source: Source, registry: Registry) -> list[Step]:
+    """The steps of a runbook, groups flattened, finally steps last."""
+    reading = _Steps(source, registry)
+    for key in ("steps", "finally"):
+        node = source.root.get(key)
+        if node:
+            reading.sequence(node.items, (), is_finally=key == "finally")
+    return reading.found
+
+
+@dataclass(slots=True)
+class _Steps:
+    source: Source
+    registry: Registry
+    found: list[Step] = field(default_factory=list)
+
+    def sequence(
+        self, nodes: list[Node], before: tuple[Step, ...], *, is_finally: bool
+    ) -> tuple[Step, ...]:
+        """Read steps that follow one another; gives those that all of them end with."""
+        for node in nodes:
+            group = node.get("parallel")
+            if group is not None and not is_finally:
+                before = self._group(group.items, before) or before
+            elif isinstance(node.value, dict):
+                before = (self._step(node, before, is_finally=is_finally),)
+        return before
+
+    def _group(self, branches: list[Node], before: tuple[Step, ...]) -> tuple[Step, ...]:
+        ends: list[Step] = []
+        for branch in branches:
+            inner = branch.get("steps")
+            nodes = inner.items if inner is not None else [branch]
+            ends += [s for s in self.sequence(nodes, before, is_finally=False) if s not in before]
+        return tuple(dict.fromkeys(ends))
+
+    def _step(self, node: Node, before: tuple[Step, ...], *, is_finally: bool) -> Step:
+        kind_name = node.text_of("uses") or ""
+        is_known = kind_name in self.registry.names
+        step = Step(
+            source=self.source,
+            node=node,
+            id=node.text_of("id") or "",
+            kind_name=kind_name,
+            kind=self.registry.find(kind_name) if is_known else None,
+            needs=before,
+            is_finally=is_finally,
+        )
+        self.found.append(step)
+        return step

@@ -1,0 +1,111 @@
+"""What each finding in a document means: one paragraph per code, stable, never reused.
+
+The reference of error codes is generated from this table; errors.py has the codes from RB5xx on.
+"""
+
+FINDINGS: dict[str, str] = {
+    # --- the text ---
+    "RB100": "The file cannot be read: it is missing, a directory, or not ours to read.",
+    "RB101": (
+        "The file is not valid YAML. A value that holds `: `, `#`, or begins with `{`, `[`, "
+        "`*`, `&` or a tab must be quoted; `${{ … }}` must be quoted inside `[ ]` and `{ }`."
+    ),
+    "RB102": (
+        "A mapping has the same key twice. YAML tools silently keep the last; here it is an error."
+    ),
+    "RB103": "Keys are strings. A key that reads as a number, boolean or nothing must be quoted.",
+    "RB104": (
+        "Tools read this number differently (`010` is 8 or 10), or JSON cannot hold it. Quote "
+        "it if it is text, else write it plainly."
+    ),
+    "RB105": "Tags such as `!include` or `!!python/…` are not supported.",
+    "RB106": (
+        "An alias contains itself, or the aliases of the file expand to far more than is written."
+    ),
+    "RB107": "Merge keys (`<<`) are not part of YAML 1.2 and not supported.",
+    "RB108": "The file is larger than 1 MiB or nested deeper than 64 levels.",
+    "RB109": "The file is not UTF-8, or holds an invisible control character.",
+    "RB110": "The file is empty, or holds more than one document.",
+    # --- the shape ---
+    "RB201": (
+        "A key that nothing reads: most often a spelling mistake, or one level too deep or high."
+    ),
+    "RB202": "A key that must be there is missing.",
+    "RB203": "There is no step kind of that name. `runbook steps` lists all.",
+    "RB204": (
+        "A value is of another type than is wanted. It is never converted: `1.10` is a "
+        "number, `'1.10'` is text, `no` is text, `false` is a boolean."
+    ),
+    "RB205": "A value is not one of those that are allowed.",
+    "RB206": (
+        "A value has the right type and is out of bounds, too short, or not in the right form."
+    ),
+    "RB207": "The parameters of a step, or of a resource, do not fit together: see the message.",
+    # --- names and expressions ---
+    "RB301": (
+        "An expression uses a name that does not exist, or that is not known where it stands. "
+        "Names: inputs, vars, env, run, steps, secrets, resources; in `on_failure.with` also "
+        "failure."
+    ),
+    "RB302": "The step's kind has no output of that name. `runbook steps KIND` shows its outputs.",
+    "RB303": (
+        "An expression does not parse, or uses what is not allowed: calls, `**`, `*` on text, "
+        "or a filter that is not on the list."
+    ),
+    "RB304": "A `${{` is not closed by `}}`.",
+    "RB305": (
+        "An expression stands where none may: in a key that is read before anything is "
+        "computed. In `when` it stands bare, without `${{ }}`."
+    ),
+    "RB306": (
+        "An expression uses a step that is not surely over by then: a later one, one of "
+        "another branch of the same group, or the step itself."
+    ),
+    "RB307": (
+        "An output is used that some path leaves unset: the step that gives it may fail or be "
+        "skipped before. Guard the use by its status, or give the step that uses it the same "
+        "`when`."
+    ),
+    "RB308": "Two steps of a runbook, groups and finally steps included, have the same id.",
+    "RB309": (
+        "`after` names no step, or is needed because the first step changes something already."
+    ),
+    "RB310": "`undoes` names no step of the runbook that is undone, or stands outside a rollback.",
+    "RB311": "There is no resource of that name in the runbook or its project.yaml.",
+    "RB312": "The resource is of another type than this parameter takes.",
+    "RB313": (
+        "There is no file of that name; paths start at the folder of the file that names them."
+    ),
+    "RB314": (
+        "A rollback and the runbook that starts it must name each other: `on_failure.runbook` "
+        "there, `for` here."
+    ),
+    # --- rules ---
+    "RB401": (
+        "A step destroys what nothing before it has backed up. Back it up, load a restore "
+        "point first, or accept it by `irreversible: reason`."
+    ),
+    "RB402": "A step of this kind must not be repeated after a failure.",
+    "RB403": (
+        "A secret, or what is computed from one, stands where it would be seen: in `when`, a "
+        "name, an argument list (every user of the machine can read those) or an input of a "
+        "rollback."
+    ),
+    "RB404": (
+        "An expression stands in script text, where its value would be read as code. Pass it "
+        "by `environment` and use the variable."
+    ),
+    "RB405": "Finally steps may run more than once, so their kinds must be safe to repeat.",
+    "RB406": (
+        "`rerun` stands on a kind that fixes it itself, or asks for a probe that there is not."
+    ),
+    "RB407": (
+        "The declaration of an input contradicts itself: its default or bounds are not of its type."
+    ),
+    "RB408": "A sensitive input comes by `env`, and has no default.",
+    "RB409": "A rollback never starts another rollback, so it has no `on_failure`.",
+    "RB410": "What `on_failure.with` gives does not fit the inputs of the rollback.",
+    # --- warnings ---
+    "RB451": "An input is declared and never used.",
+    "RB452": "A `when` does not depend on anything: the step always runs, or never.",
+}

@@ -1,0 +1,226 @@
+"""Inputs: what a declaration means, and how values that people and variables give are read by it.
+
+Precedence, low to high: default, the input's own variable, `--set`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runbook.core.plan import Json, JsonObject
+from runbook.core.secret import Secret
+from runbook.errors import InputError
+from runbook.language.diagnostics import count, did_you_mean, one_of
+from runbook.units import parse_duration_s, parse_fraction, parse_size_bytes
+
+INPUT_TYPES = (
+    *("string", "integer", "number", "fraction", "boolean"),
+    *("duration", "bytes", "choice", "path", "url"),
+)
+_BOOLEANS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+
+
+def read_inputs(
+    declarations: JsonObject, given: Mapping[str, str], environ: Mapping[str, str]
+) -> JsonObject:
+    """Every input's value; sensitive ones are left out, as they are read as secrets.
+
+    Raises:
+        InputError: names everything that is missing, unknown or of another type.
+    """
+    values: JsonObject = {}
+    problems = _refuse_given(declarations, given)
+    missing: list[str] = []
+    for name, declaration in _declared(declarations).items():
+        if declaration.get("sensitive"):
+            continue
+        text, origin = _text_for(name, declaration, given, environ)
+        if text is not None:
+            try:
+                values[name] = parse_text(declaration, text)
+            except ValueError as error:
+                problems.append(f"input `{name}` ({origin}): {error}")
+        elif "default" in declaration:
+            values[name] = check_value(declaration, declaration["default"])
+        elif declaration.get("required", True):
+            missing.append(name)
+        else:
+            values[name] = None
+    _raise_all(declarations, missing, problems)
+    return values
+
+
+def check_inputs(declarations: JsonObject, values: Mapping[str, Any]) -> JsonObject:
+    """Every input's value, given values that an expression computed, defaults filled in.
+
+    Raises:
+        InputError: names everything that is missing, unknown or of another type.
+    """
+    checked: JsonObject = {}
+    problems = [f"there is no input `{name}`" for name in values if name not in declarations]
+    missing: list[str] = []
+    for name, declaration in _declared(declarations).items():
+        if declaration.get("sensitive"):
+            continue
+        value = values.get(name, declaration.get("default"))
+        if isinstance(value, Secret):
+            problems.append(f"input `{name}` must not hold a secret")
+        elif value is not None:
+            try:
+                checked[name] = check_value(declaration, value)
+            except ValueError as error:
+                problems.append(f"input `{name}`: {error}")
+        elif declaration.get("required", True):
+            missing.append(name)
+        else:
+            checked[name] = None
+    _raise_all(declarations, missing, problems)
+    return checked
+
+
+def declared_defaults(declarations: JsonObject) -> JsonObject:
+    """The value of every input that has a default and is not sensitive."""
+    return {
+        name: check_value(declaration, declaration["default"])
+        for name, declaration in _declared(declarations).items()
+        if "default" in declaration and not declaration.get("sensitive")
+    }
+
+
+def parse_text(declaration: JsonObject, text: str) -> Json:
+    """The value of a text by an input's declaration; raises ValueError."""
+    value: Json = text
+    match declaration.get("type"):
+        case "integer":
+            if not re.fullmatch(r"[-+]?[0-9]{1,300}", text):
+                raise ValueError(f"expected a whole number, found `{text}`")
+            value = int(text)
+        case "number":
+            if not re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?", text):
+                raise ValueError(f"expected a number, found `{text}`")
+            value = float(text)
+        case "boolean":
+            if text.lower() not in _BOOLEANS:
+                raise ValueError(f"expected yes, no, true, false, 1 or 0, found `{text}`")
+            value = _BOOLEANS[text.lower()]
+        case _:
+            pass
+    return check_value(declaration, value)
+
+
+def check_value(declaration: JsonObject, value: Json) -> Json:
+    """A typed value by an input's declaration, normalised; raises ValueError."""
+    kind = str(declaration.get("type"))
+    if kind in _MEASURES:
+        return _bounded(declaration, _measure(kind, value))
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            raise ValueError(f"expected true or false, found `{value}`")
+        return value
+    if kind in ("integer", "number"):
+        is_whole = kind == "integer"
+        if isinstance(value, bool) or not isinstance(value, int if is_whole else int | float):
+            raise ValueError(f"expected a {'whole ' * is_whole}number, found `{value}`")
+        return _bounded(declaration, value)
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string, found `{value}`")
+    return _checked_text(declaration, kind, value)
+
+
+def _checked_text(declaration: JsonObject, kind: str, text: str) -> str:
+    choices = declaration.get("choices")
+    if isinstance(choices, list) and text not in choices:
+        raise ValueError(f"expected {one_of(map(str, choices))}, found `{text}`")
+    if kind == "url" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s]+", text):
+        raise ValueError(f"expected a URL such as https://example.org, found `{text}`")
+    if kind == "path" and (not text or "\0" in text):
+        raise ValueError("expected a path, found nothing")
+    pattern = declaration.get("pattern")
+    if isinstance(pattern, str) and not re.fullmatch(pattern, text):
+        raise ValueError(f"expected text that matches `{pattern}`, found `{text}`")
+    return text
+
+
+_MEASURES: dict[str, Callable[[str], float]] = {
+    "duration": parse_duration_s,
+    "bytes": parse_size_bytes,
+    "fraction": parse_fraction,
+}
+
+
+def _measure(kind: str, value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"expected a {kind}, found `{value}`")
+    measured = _MEASURES[kind](str(value))
+    return int(measured) if kind != "fraction" and measured == int(measured) else measured
+
+
+def _bounded(declaration: JsonObject, value: float) -> float:
+    kind = str(declaration.get("type"))
+    for key in ("minimum", "maximum"):
+        if key not in declaration:
+            continue
+        bound = declaration[key]
+        limit = _measure(kind, bound) if kind in _MEASURES else bound
+        if not isinstance(limit, int | float):
+            continue
+        if value < limit if key == "minimum" else value > limit:
+            least = "least" if key == "minimum" else "most"
+            raise ValueError(f"expected at {least} `{bound}`, found `{value}`")
+    return value
+
+
+def _text_for(
+    name: str, declaration: JsonObject, given: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[str | None, str]:
+    """What is given for an input, and by what."""
+    if name in given:
+        return given[name], "--set"
+    variable = str(declaration.get("env") or "")
+    if variable and environ.get(variable, "") != "":
+        return environ[variable], variable
+    return None, ""
+
+
+def _refuse_given(declarations: JsonObject, given: Mapping[str, str]) -> list[str]:
+    problems = []
+    declared = _declared(declarations)
+    for name in given:
+        if name not in declared:
+            hint = did_you_mean(name, declared)
+            problems.append(f"there is no input `{name}`" + (f"; {hint}" if hint else ""))
+        elif declared[name].get("sensitive"):
+            problems.append(
+                f"input `{name}` is sensitive and must not be given by --set:"
+                f" set the variable `{declared[name].get('env')}`"
+            )
+    return problems
+
+
+def _raise_all(declarations: JsonObject, missing: list[str], problems: list[str]) -> None:
+    if not missing and not problems:
+        return
+    parts = list(problems)
+    hint = None
+    if missing:
+        noun = "input is" if len(missing) == 1 else "inputs are"
+        parts.append(f"{len(missing)} {noun} missing: {', '.join(missing)}")
+        hint = "add " + " ".join(f"--set {name}={_sample(declarations, name)}" for name in missing)
+    message = "; ".join(parts) if len(parts) == 1 or missing else count(len(parts), "problem")
+    if len(problems) > 1 and not missing:
+        message = "; ".join(problems)
+    raise InputError(message, hint=hint)
+
+
+def _sample(declarations: JsonObject, name: str) -> str:
+    declaration = _declared(declarations)[name]
+    choices = declaration.get("choices")
+    if isinstance(choices, list) and choices:
+        return str(choices[0])
+    return {"boolean": "yes", "duration": "10m", "bytes": "1GB", "fraction": "0.10"}.get(
+        str(declaration.get("type")), str(declaration.get("type")).upper()
+    )
+
+
+def _declared(declarations: JsonObject) -> dict[str, JsonObject]:
+    return {name: item for name, item in declarations.items() if isinstance(item, dict)}

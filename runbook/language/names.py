@@ -1,0 +1,316 @@
+"""Names in expressions: whether each exists, may stand there, and gives no secret away.
+
+Whether an output that exists is surely set by then: unset.py.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from runbook.language.diagnostics import Span, did_you_mean
+from runbook.language.document import Declared, Document, Step
+from runbook.language.expressions import (
+    Reference,
+    Unclosed,
+    expressions_in,
+    has_expression,
+    references,
+)
+from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.source import Node, Source
+
+_MEMBERS = {
+    "env": ("name", "protected"),
+    "run": ("id", "started_at", "trigger"),
+    "failure": ("step", "reason", "message"),
+}
+STEP_MEMBERS = ("outputs", "status", "started", "changed")
+_IN_VARS = ("inputs", "env", "secrets")
+_IN_PROJECT = ("env", "vars", "secrets")
+_IN_RESOURCES = ("inputs", "vars", "env", "secrets")
+_IN_STEPS = ("inputs", "vars", "env", "run", "steps", "secrets", "resources")
+_IN_WHEN = ("inputs", "vars", "env", "run", "steps", "resources")
+_IN_ON_FAILURE = (*_IN_WHEN, "failure")
+_SECRET_ROOTS = ("secrets", "inputs", "vars")
+"""What may make a resource secret; the first two, what may make a variable so."""
+ARGUMENT_LISTS = ("argv", "command", "probe", "shell")
+"""Keys whose value is an argument list, which every user of the machine can read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One reference, at its place."""
+
+    reference: Reference
+    source: Source
+    span: Span
+    step: Step | None = None
+    """The step whose text holds it."""
+    is_when: bool = False
+    is_on_failure: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Names:
+    """Checks every name in a document, and keeps the uses of steps for further checks."""
+
+    document: Document
+    uses: list[Use] = field(default_factory=list)
+    used_inputs: set[str] = field(default_factory=set)
+
+    def check(self) -> None:
+        """Note every name that does not exist or may not stand where it stands."""
+        for declared in self.document.vars.values():
+            self._values(declared, declared.node, _IN_VARS)
+        for declared in self.document.resources.values():
+            self._values(declared, declared.node, _IN_RESOURCES)
+        for step in self.document.steps:
+            self._step(step)
+        on_failure = self.document.root.get("on_failure")
+        given = on_failure.get("with") if on_failure else None
+        for node in given.texts() if given else ():
+            self._text(self.document.source, node, _IN_ON_FAILURE, is_on_failure=True)
+        for key in ("summary", "lock", "name"):
+            self._refuse(self.document.root.get(key), key)
+        for name, declared in self.document.inputs.items():
+            for node in declared.node.texts():
+                self._refuse(node, f"inputs.{name}")
+
+    def _values(self, declared: Declared, node: Node, roots: tuple[str, ...]) -> None:
+        is_project = declared.source is not self.document.source
+        allowed = tuple(root for root in roots if root in _IN_PROJECT) if is_project else roots
+        for text in node.texts():
+            self._text(declared.source, text, allowed)
+        for key, item in _argument_lists(node):
+            self._refuse_secrets(declared.source, item, f"`{key}`, an argument list")
+
+    def _step(self, step: Step) -> None:
+        for key in ("id", "name", "guidance", "irreversible", "uses"):
+            self._refuse(step.node.get(key), key)
+        on_error = step.node.get("on_error")
+        self._refuse(on_error.get("continue") if on_error else None, "on_error")
+        parameters = step.parameters
+        for node in parameters.texts() if parameters else ():
+            self._text(step.source, node, _IN_STEPS, step)
+        for key, item in _argument_lists(parameters) if parameters else ():
+            self._refuse_secrets(step.source, item, f"`{key}`, an argument list")
+        when = step.node.get("when")
+        if when is not None and isinstance(when.value, str):
+            self._when(step, when, when.value)
+
+    def _when(self, step: Step, node: Node, text: str) -> None:
+        if has_expression(text):
+            bare = text.replace("${{", "").replace("}}", "").strip()
+            message = "`when` is a bare expression, without `${{ }}`"
+            step.source.error("RB305", message, node.span, f"write `when: {bare}`")
+            return
+        self._expression(step.source, node, text.strip(), text, _IN_WHEN, step, is_when=True)
+
+    def _text(
+        self,
+        source: Source,
+        node: Node,
+        roots: tuple[str, ...],
+        step: Step | None = None,
+        *,
+        is_on_failure: bool = False,
+    ) -> None:
+        try:
+            found = expressions_in(str(node.value))
+        except Unclosed as error:
+            span = source.part(node, error.fragment)
+            source.error("RB304", str(error), span, "write `${{ … }}`")
+            return
+        for expression in found:
+            self._expression(
+                source,
+                node,
+                expression.text,
+                expression.fragment,
+                roots,
+                step,
+                is_on_failure=is_on_failure,
+            )
+
+    def _expression(
+        self,
+        source: Source,
+        node: Node,
+        text: str,
+        fragment: str,
+        roots: tuple[str, ...],
+        step: Step | None,
+        *,
+        is_when: bool = False,
+        is_on_failure: bool = False,
+    ) -> None:
+        try:
+            found = references(text)
+        except ExpressionInvalid as error:
+            source.error("RB303", f"`{text}`: {error}", source.part(node, fragment))
+            return
+        for reference in found:
+            span = _place(source, node, fragment, text, reference)
+            flaw = self._flaw(reference, roots, step, is_when=is_when)
+            if flaw:
+                source.error(*flaw[:2], span, flaw[2])
+                continue
+            if reference.parts[0] == "inputs":
+                self.used_inputs.add(reference.parts[1])
+            self.uses.append(
+                Use(
+                    reference=reference,
+                    source=source,
+                    span=span,
+                    step=step,
+                    is_when=is_when,
+                    is_on_failure=is_on_failure,
+                )
+            )
+
+    def _flaw(
+        self, reference: Reference, roots: tuple[str, ...], step: Step | None, *, is_when: bool
+    ) -> tuple[str, str, str | None] | None:
+        """Code, message and hint of what is wrong with a reference, if anything is."""
+        root, name = reference.parts[0], reference.parts[1]
+        if root == "secrets" and root not in roots:
+            where = "in `when`" if is_when else "here"
+            return "RB403", f"a secret may not stand {where}", "secrets stand in `with` only"
+        if root not in roots:
+            return "RB301", f"there is no `{root}` here", did_you_mean(root, roots)
+        if "secrets" not in roots and self.is_secret(reference):
+            where = "in `when`" if is_when else "here"
+            return "RB403", f"`{reference}` is secret and may not stand {where}", None
+        known = self._known(root)
+        if name not in known:
+            words = {"inputs": "input", "vars": "variable", "secrets": "secret", "steps": "step"}
+            what = words.get(root, "resource" if root == "resources" else f"`{root}`")
+            return "RB301", f"there is no {what} `{name}`", did_you_mean(name, known)
+        if root == "steps":
+            return self._step_flaw(reference, step)
+        if root == "resources":
+            return self._resource_flaw(reference)
+        return None
+
+    def _known(self, root: str) -> Iterable[str]:
+        match root:
+            case "inputs":
+                return self.document.inputs
+            case "vars":
+                return self.document.vars
+            case "secrets":
+                return self.document.secrets
+            case "resources":
+                return self.document.resources
+            case "steps":
+                return self.document.by_id
+            case _:
+                return _MEMBERS[root]
+
+    def _step_flaw(
+        self, reference: Reference, step: Step | None
+    ) -> tuple[str, str, str | None] | None:
+        target = self.document.by_id[reference.parts[1]]
+        member = reference.parts[2] if len(reference.parts) > 2 else ""
+        if member not in STEP_MEMBERS:
+            shown = f"`{reference}`"
+            return "RB301", f"{shown} is nothing to be used", did_you_mean(member, STEP_MEMBERS)
+        if member == "outputs":
+            outputs = list(target.kind.outputs.model_fields) if target.kind else None
+            name = reference.parts[3] if len(reference.parts) > 3 else ""
+            if outputs is not None and name not in outputs:
+                message = f"step `{target.id}` ({target.kind_name}) has no output `{name}`"
+                return "RB302", message, did_you_mean(name, outputs) or "it has none"
+        if step is None or target in step.before() or (step.is_finally and not target.is_finally):
+            return None
+        if target is step:
+            return "RB306", f"step `{target.id}` refers to itself", None
+        message = f"step `{target.id}` is not surely over before {step.label} starts"
+        return "RB306", message, "refer to steps that stand before this one, outside other branches"
+
+    def _resource_flaw(self, reference: Reference) -> tuple[str, str, str | None] | None:
+        model = self.document.resource_type(reference.parts[1])
+        fields = [name for name in model.model_fields if name != "name"] if model else []
+        if not model or (len(reference.parts) > 2 and reference.parts[2] in fields):
+            return None
+        name = reference.parts[2] if len(reference.parts) > 2 else ""
+        message = f"resource `{reference.parts[1]}` has no `{name}`"
+        return "RB301", message, did_you_mean(name, fields)
+
+    def _refuse(self, node: Node | None, key: str) -> None:
+        if node is not None and isinstance(node.value, str) and has_expression(node.value):
+            message = f"an expression may not stand in `{key}`"
+            hint = "expressions stand in `with`, `vars` and `resources`; bare in `when`"
+            is_secret = "secrets." in node.value
+            source = self.document.source
+            source.error("RB403" if is_secret else "RB305", message, node.span, hint)
+
+    def _refuse_secrets(self, source: Source, node: Node, where: str) -> None:
+        for text in node.texts():
+            for reference, fragment in _references_in(text):
+                if self.is_secret(reference):
+                    message = f"`{reference}` is secret and may not stand in {where}"
+                    hint = "pass it by `environment`, or let the program read a file"
+                    source.error("RB403", message, source.part(text, fragment), hint)
+
+    def is_secret(self, reference: Reference) -> bool:
+        """Whether what a reference gives is secret, or computed from a secret."""
+        root, name = reference.parts[0], reference.parts[1]
+        match root:
+            case "secrets":
+                return True
+            case "inputs":
+                declared = self.document.inputs.get(name)
+                sensitive = declared.node.get("sensitive") if declared else None
+                return sensitive is not None and sensitive.value is True
+            case "vars" | "resources":
+                is_var = root == "vars"
+                known = self.document.vars if is_var else self.document.resources
+                declared = known.get(name)
+                roots = _SECRET_ROOTS[:2] if is_var else _SECRET_ROOTS
+                return declared is not None and self._has_secret(declared.node, roots)
+            case _:
+                return False
+
+    def _has_secret(self, node: Node, roots: tuple[str, ...]) -> bool:
+        return any(
+            self.is_secret(reference)
+            for text in node.texts()
+            for reference, _fragment in _references_in(text)
+            if reference.parts[0] in roots
+        )
+
+
+def _references_in(node: Node) -> Iterator[tuple[Reference, str]]:
+    """Every reference in a text that parses, with its expression as written."""
+    try:
+        for expression in expressions_in(str(node.value)):
+            for reference in references(expression.text):
+                yield reference, expression.fragment
+    except ExpressionInvalid:
+        return
+
+
+def _argument_lists(node: Node) -> Iterator[tuple[str, Node]]:
+    for key, entry in node.entries.items():
+        if key in ARGUMENT_LISTS:
+            yield key, entry.node
+        else:
+            yield from _argument_lists(entry.node)
+    for item in node.items:
+        yield from _argument_lists(item)
+
+
+def _place(source: Source, node: Node, fragment: str, text: str, reference: Reference) -> Span:
+    """Where a reference stands; the whole expression where that cannot be told."""
+    whole = source.part(node, fragment)
+    dotted = str(reference)
+    at = fragment.find(text) + reference.offset
+    if whole == node.span and fragment not in node.text:
+        return whole
+    start = source.part(node, fragment) if fragment in node.text else whole
+    if not fragment[at:].startswith(dotted) or start.line != start.end_line:
+        return whole
+    column = start.column + at
+    return Span(
+        line=start.line, column=column, end_line=start.line, end_column=column + len(dotted)
+    )

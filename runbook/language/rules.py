@@ -1,0 +1,241 @@
+"""Rules that a runbook must keep, beyond its shape and its names: each check is one function."""
+
+from collections.abc import Callable, Iterator
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from runbook.core.plan import Effect, Rerun
+from runbook.language.diagnostics import did_you_mean, one_of
+from runbook.language.document import Document, Step
+from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
+from runbook.language.expressions import has_expression, references
+from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.source import Node
+from runbook.resources import RESOURCE_TYPES, ResourceModel
+
+RESTORE_POINT_LOADER = "load_restore_point"
+"""The kind after which a rollback has something to restore from."""
+
+
+def check_rules(document: Document, undone: Document | None) -> None:
+    """Note every rule that a document breaks."""
+    for check in _CHECKS:
+        check(document)
+    check_undoes(document, undone)
+    check_destroys(document, undone)
+
+
+def _check_ids(document: Document) -> None:
+    for step in document.steps:
+        node = step.node.get("id")
+        first = document.by_id.get(step.id)
+        if node and first and first is not step:
+            line = first.node.span.line
+            message = f"duplicate step id `{step.id}`, first on line {line}"
+            step.source.error("RB308", message, node.span, "give each step an id of its own")
+
+
+def _check_resources(document: Document) -> None:
+    for step in document.steps:
+        if step.kind and step.parameters:
+            for node, types in _resource_names(step.kind.spec, step.parameters, ()):
+                _check_resource(document, step, node, types)
+
+
+def _check_resource(
+    document: Document, step: Step, node: Node, types: tuple[type[ResourceModel], ...]
+) -> None:
+    name = str(node.value)
+    words = {model: word for word, model in RESOURCE_TYPES.items()}
+    expected = one_of(words[model] for model in types if model in words)
+    if has_expression(name):
+        message = "a resource is named as it is, not by an expression"
+        step.source.error("RB305", message, node.span)
+    elif name not in document.resources:
+        fitting = [n for n in document.resources if document.resource_type(n) in types]
+        near = did_you_mean(name, fitting or document.resources)
+        hint = near or f"name one under `resources`, of type {expected}"
+        step.source.error("RB311", f"there is no resource `{name}`", node.span, hint)
+    else:
+        model = document.resource_type(name)
+        if model and types and model not in types:
+            found = words.get(model, model.__name__)
+            message = f"resource `{name}` is a `{found}`, expected {expected}"
+            step.source.error("RB312", message, node.span)
+
+
+def _resource_names(
+    annotation: Any, node: Node, metadata: tuple[Any, ...]
+) -> Iterator[tuple[Node, tuple[type[ResourceModel], ...]]]:
+    """Every value that names a resource, with the types that will do there."""
+    if any(_is_resource_mark(mark) for mark in metadata):
+        if isinstance(node.value, str):
+            yield node, _models_in(annotation)
+        return
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _resource_names(arguments[0], node, arguments[1:])
+    elif origin in (Union, UnionType):
+        for argument in arguments:
+            yield from _resource_names(argument, node, ())
+    elif origin in (list, tuple):
+        for item in node.items:
+            yield from _resource_names(arguments[0], item, ())
+    elif origin is dict:
+        for entry in node.entries.values():
+            yield from _resource_names(arguments[1], entry.node, ())
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            value = node.get(field.alias or name)
+            if value is not None:
+                yield from _resource_names(field.annotation, value, tuple(field.metadata))
+
+
+def _is_resource_mark(mark: Any) -> bool:
+    schema = getattr(mark, "json_schema", None)
+    return isinstance(schema, dict) and schema.get("format") == "resource"
+
+
+def _models_in(annotation: Any) -> tuple[type[ResourceModel], ...]:
+    parts = get_args(annotation) or (annotation,)
+    return tuple(
+        part for part in parts if isinstance(part, type) and issubclass(part, ResourceModel)
+    )
+
+
+def _check_repeating(document: Document) -> None:
+    for step in document.steps:
+        if step.kind is None:
+            continue
+        retry = step.node.entries.get("retry")
+        if retry and step.kind.retry_forbidden:
+            message = f"{step.label} must not have `retry`: {step.kind.retry_forbidden}"
+            step.source.error("RB402", message, retry.key_span, "remove it")
+        rerun = step.node.entries.get("rerun")
+        if rerun and step.kind.rerun is not None:
+            message = f"`rerun` is not yours to say for `{step.kind_name}`: it is"
+            hint = "remove it"
+            step.source.error("RB406", f"{message} `{step.kind.rerun}`", rerun.key_span, hint)
+        if rerun and rerun.node.value == "probe" and step.kind.rerun is None:
+            given = raw_parameters(step)
+            if "probe" not in given and "creates" not in given:
+                message = "`rerun: probe` needs something to look at"
+                hint = "give `creates` or `probe` under `with`"
+                step.source.error("RB406", message, rerun.node.span, hint)
+
+
+def _check_finally(document: Document) -> None:
+    for step in document.steps:
+        uses = step.node.get("uses")
+        if not step.is_finally or not step.kind or not uses:
+            continue
+        said = step.node.text_of("rerun") if step.kind.rerun is None else step.kind.rerun
+        if said != Rerun.SAFE:
+            message = f"a finally step must be safe to repeat; `{step.kind_name}` is not"
+            hint = "say `rerun: safe` if it is" if step.kind.rerun is None else None
+            step.source.error("RB405", message, uses.span, hint)
+
+
+def _check_after(document: Document) -> None:
+    entry = document.root.entries.get("on_failure")
+    if entry is None:
+        return
+    if document.undone_file:
+        message = "a rollback has no `on_failure`: it never starts another rollback"
+        document.source.error("RB409", message, entry.key_span, "remove it")
+        return
+    named = entry.node.get("after")
+    if named and isinstance(named.value, str):
+        main = [step.id for step in document.steps if step.id and not step.is_finally]
+        if named.value not in main:
+            hint = did_you_mean(named.value, main)
+            document.source.error("RB309", f"there is no step `{named.value}`", named.span, hint)
+    elif named is None and document.steps and after_step(document) is None:
+        message = "the first step changes something already, so nothing tells when to roll back"
+        hint = "begin with a step that only reads, such as `preflight`, or say `after`"
+        document.source.error("RB309", message, entry.key_span, hint)
+
+
+def _check_scripts(document: Document) -> None:
+    for step in document.steps:
+        script = step.parameters.get("script") if step.parameters else None
+        if script and isinstance(script.value, str) and has_expression(script.value):
+            start = script.value[script.value.index("${{") :].split("\n", 1)[0]
+            span = step.source.part(script, start)
+            message = "an expression may not stand in `script`: its value would be read as code"
+            hint = 'pass it by `environment` and write "$NAME" in the script'
+            step.source.error("RB404", message, span, hint)
+
+
+def _check_when(document: Document) -> None:
+    for step in document.steps:
+        node = step.node.get("when")
+        if node is None or step.when is None:
+            continue
+        try:
+            is_constant = not references(step.when)
+        except ExpressionInvalid:
+            continue
+        if is_constant:
+            span = node.span
+            if step.when.lower() in ("false", "not true"):
+                step.source.warn("RB452", f"{step.label} never runs: `when` is false", span)
+            elif step.when.lower() not in ("true", "not false"):
+                message = f"`when: {step.when}` does not depend on anything"
+                step.source.warn("RB452", message, span)
+
+
+_CHECKS: tuple[Callable[[Document], None], ...] = (
+    _check_ids,
+    _check_resources,
+    _check_repeating,
+    _check_finally,
+    _check_after,
+    _check_scripts,
+    _check_when,
+)
+
+
+# --- rollbacks ------------------------------------------------------------------------------
+
+
+def check_undoes(document: Document, undone: Document | None) -> None:
+    """`undoes` stands in rollbacks only, and names steps of the runbook that is undone."""
+    for step in document.steps:
+        entry = step.node.entries.get("undoes")
+        if entry is None:
+            continue
+        if not document.undone_file:
+            message = "`undoes` stands in rollbacks only"
+            hint = "say which runbook this one undoes: `for: deploy.yaml`"
+            step.source.error("RB310", message, entry.key_span, hint)
+            continue
+        for node in step.undoes if undone else ():
+            if undone and node.value not in undone.by_id:
+                message = f"runbook `{undone.name}` has no step `{node.value}`"
+                near = did_you_mean(str(node.value), undone.by_id)
+                step.source.error("RB310", message, node.span, near)
+
+
+def check_destroys(document: Document, undone: Document | None) -> None:
+    """What a step destroys has been backed up before, or need not be."""
+    saved_by_undone = _backed_up(undone.steps) if undone else set()
+    for step in document.steps:
+        name = resource_in(step, step.kind.destroys) if step.kind else None
+        if not name or effect_of(step) is not Effect.DESTROYS or step.node.get("irreversible"):
+            continue
+        before = list(step.before())
+        is_loaded = any(earlier.kind_name == RESTORE_POINT_LOADER for earlier in before)
+        if is_loaded or name in _backed_up(before) or name in saved_by_undone:
+            continue
+        uses = step.node.get("uses")
+        message = f"{step.label} destroys `{name}`, which nothing before it has backed up"
+        hint = "back it up before, or say why that is not needed: `irreversible: …`"
+        step.source.error("RB401", message, uses.span if uses else step.node.span, hint)
+
+
+def _backed_up(steps: list[Step]) -> set[str]:
+    named = (resource_in(step, step.kind.backs_up) for step in steps if step.kind)
+    return {name for name in named if name}

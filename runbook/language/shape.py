@@ -1,0 +1,284 @@
+"""A file against its JSON Schema: every finding becomes one diagnostic at one place."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runbook.core.plan import JsonObject
+from runbook.language.diagnostics import Span, did_you_mean, one_of
+from runbook.language.expressions import has_expression
+from runbook.language.scalars import type_name
+from runbook.language.schema import EXPRESSION, ID_PATTERN, NAME_PATTERN
+from runbook.language.source import Node, Source
+from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+MAX_FINDINGS = 500
+"""In one file; who has more has another kind of file in hand."""
+_PATTERNS = {
+    DURATION_PATTERN: "a duration such as `90s`, `10m` or `1h30m`",
+    SIZE_PATTERN: "a size such as `512MiB` or `10GB`",
+    FRACTION_PATTERN: "a fraction such as `0.10` or `10%`",
+    NAME_PATTERN: "lower-case letters, digits, `-` and `_`, a letter first",
+    ID_PATTERN: "lower-case letters, digits and `_`, a letter first",
+}
+_TYPES = {"object": "mapping", "array": "list", "integer": "whole number", "null": "nothing"}
+
+
+def check_shape(source: Source, schema: JsonObject) -> None:
+    """Note everything in a file that its schema does not allow."""
+    from jsonschema.validators import Draft202012Validator
+
+    _mask_secrets(source)
+    if not isinstance(source.root.value, dict):
+        found = type_name(source.root.value)
+        message = f"expected a mapping, found {found}"
+        source.error("RB204", message, source.root.span, "begin with `runbook: v1`")
+        return
+    for error in Draft202012Validator(schema).iter_errors(source.root.value):
+        for leaf in _leaves(error):
+            _report(source, leaf)
+        if len(source.diagnostics) > MAX_FINDINGS:
+            return
+
+
+def _mask_secrets(source: Source) -> None:
+    """What stands where a secret's origin should may be the secret itself: it is never shown."""
+    for entry in source.root.mapping("secrets").values():
+        known = ("env", "file")
+        nodes = [item.node for item in entry.node.entries.values() if item.key not in known]
+        nodes += [] if entry.node.entries else [entry.node]
+        source.masked += [node.span for node in nodes]
+    for entry in source.root.mapping("inputs").values():
+        sensitive, default = entry.node.get("sensitive"), entry.node.get("default")
+        if default and sensitive and sensitive.value is not False:
+            source.masked.append(default.span)
+
+
+# --- which finding to show ------------------------------------------------------------------
+
+
+def _leaves(error: "ValidationError") -> "Iterator[ValidationError]":
+    """The findings that say what is wrong, below those that only say that something is."""
+    branch = _nearest_branch(error) if error.validator == "anyOf" else None
+    if branch is None:
+        yield error
+        return
+    for part in branch:
+        yield from _leaves(part)
+
+
+def _nearest_branch(error: "ValidationError") -> "list[ValidationError] | None":
+    """The findings of the one alternative that was meant; absent: that is unclear."""
+    by_branch: dict[int, list[ValidationError]] = {}
+    for part in error.context or ():
+        index = int(part.schema_path[0])
+        if _value(error)[index] != EXPRESSION:
+            by_branch.setdefault(index, []).append(part)
+    if len(by_branch) == 1:
+        return next(iter(by_branch.values()))
+    fitting = [parts for parts in by_branch.values() if not any(map(_is_misfit, parts))]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _value(error: "ValidationError") -> Any:
+    """What the schema demands by the keyword that refused."""
+    return error.validator_value
+
+
+def _is_misfit(error: "ValidationError") -> bool:
+    """Whether an alternative is for another type than the value's."""
+    return error.validator == "type" and not error.relative_path
+
+
+# --- how it is shown ------------------------------------------------------------------------
+
+
+def _report(source: Source, error: "ValidationError") -> None:
+    path = list(error.absolute_path)
+    try:
+        node = source.root.at(path)
+    except (KeyError, IndexError):
+        node = source.root
+    match error.validator:
+        case "additionalProperties":
+            _report_unknown_keys(source, path, node, error)
+        case "required":
+            for key in _value(error):
+                if key not in node.entries and not _is_misspelt(key, node, error):
+                    span = _key_span(source, path, node)
+                    message = f"missing key `{key}`{_context(source, path)}"
+                    source.error("RB202", message, span, _missing_hint(key))
+        case "enum" | "const":
+            _report_choice(source, path, node, error)
+        case "type" | "anyOf":
+            _report_type(source, path, node, error)
+        case _:
+            _report_value(source, path, node, error)
+
+
+def _is_misspelt(key: str, node: Node, error: "ValidationError") -> bool:
+    """Whether a missing key is there under a wrong name, which is reported by itself."""
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    known = schema.get("properties", {})
+    if not known or schema.get("additionalProperties", True):
+        return False
+    unknown = [name for name in node.entries if name not in known]
+    return any(did_you_mean(name, [key]) == f"did you mean `{key}`?" for name in unknown)
+
+
+def _report_unknown_keys(
+    source: Source, path: Sequence[Any], node: Node, error: "ValidationError"
+) -> None:
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    known = list(schema.get("properties", {}))
+    missing = [key for key in known if key not in node.entries]
+    for key, entry in node.entries.items():
+        if key not in known and len(source.diagnostics) <= MAX_FINDINGS:
+            message = f"unknown key `{key}`{_context(source, path)}"
+            source.error("RB201", message, entry.key_span, did_you_mean(key, missing or known))
+
+
+def _report_choice(
+    source: Source, path: Sequence[Any], node: Node, error: "ValidationError"
+) -> None:
+    values = _value(error) if error.validator == "enum" else [_value(error)]
+    choices = [str(value) for value in values]
+    found = _shown(source, node)
+    if path and path[-1] == "uses" and isinstance(node.value, str):
+        kinds_hint = did_you_mean(node.value, choices) or "`runbook steps` lists all"
+        source.error("RB203", f"unknown step kind {found}", node.span, kinds_hint)
+        return
+    expected = one_of(choices) if len(choices) <= 12 else "another value"
+    message = f"{_subject(path)}expected {expected}, found {found}"
+    near = did_you_mean(str(node.value), choices)
+    hint = near if near and near.startswith("did you mean") else None
+    source.error("RB205", message, node.span, hint)
+
+
+def _report_type(source: Source, path: Sequence[Any], node: Node, error: "ValidationError") -> None:
+    types = list(dict.fromkeys(_types_of(error)))
+    words = [_TYPES.get(word, word) for word in types]
+    expected = " or ".join(words) or "another value"
+    found = f"{type_name(node.value)} {_shown(source, node)}".strip()
+    message = f"{_subject(path)}expected {expected}, found {found}"
+    if isinstance(node.value, float) and node.text not in ("", str(node.value)):
+        message += f" (would be read as {node.value})"
+    source.error("RB204", message, node.span, _type_hint(types, node))
+
+
+def _types_of(error: "ValidationError") -> Iterable[str]:
+    if error.validator == "type":
+        wanted = _value(error)
+        yield from [wanted] if isinstance(wanted, str) else wanted
+        return
+    for part in error.context or ():
+        is_expression = _value(error)[int(part.schema_path[0])] == EXPRESSION
+        if not is_expression and _is_misfit(part):
+            yield from _types_of(part)
+
+
+def _type_hint(types: Sequence[str], node: Node) -> str | None:
+    value = node.value
+    if "boolean" in types and isinstance(value, str):
+        word = value.lower()
+        if word in ("yes", "on", "y", "true"):
+            return "write `true`"
+        if word in ("no", "off", "n", "false"):
+            return "write `false`"
+    if "string" in types and isinstance(value, int | float):
+        return f"quote it: '{node.text}'"
+    is_numeric = "number" in types or "integer" in types
+    if is_numeric and isinstance(value, str) and node.text[:1] in ("'", '"'):
+        return "remove the quotes"
+    if "array" in types and isinstance(value, str | int | float):
+        return f"write `[{node.text}]`" if len(node.text) < 40 else "write it as a list"
+    if value is None:
+        return "give it a value, or remove the key"
+    return None
+
+
+def _report_value(
+    source: Source, path: Sequence[Any], node: Node, error: "ValidationError"
+) -> None:
+    found = _shown(source, node)
+    limit = _value(error)
+    span = node.span
+    match error.validator:
+        case "pattern":
+            words = _PATTERNS.get(limit, f"text that matches `{limit}`")
+            message = f"expected {words}, found `{error.instance}`"
+            if "${{" in str(error.instance):
+                message = f"expected {words}; an expression cannot stand here"
+            span = _key_of(node, error.instance) or span
+        case "minimum" | "maximum":
+            least = "least" if error.validator == "minimum" else "most"
+            message = f"expected at {least} `{limit}`, found {found}"
+        case "minItems" | "minLength" | "minProperties":
+            span = _key_span(source, path, node) if not node.text else span
+            message = f"expected at least one {_one(error.validator)}, found none"
+        case "maxProperties":
+            span = list(node.entries.values())[-1].key_span
+            message = f"expected one key, found {len(node.entries)}"
+        case _:
+            message = f"does not fit `{error.validator}: {limit}`"
+    source.error("RB206", f"{_subject(path)}{message}", span)
+
+
+def _one(validator: str) -> str:
+    return {"minItems": "entry", "minLength": "character"}.get(validator, "key")
+
+
+def _key_of(node: Node, key: object) -> Span | None:
+    """Where a key stands that `propertyNames` refused."""
+    entry = node.entries.get(key) if isinstance(key, str) else None
+    return entry.key_span if entry else None
+
+
+def _subject(path: Sequence[Any]) -> str:
+    keys = [part for part in path if isinstance(part, str)]
+    return f"`{keys[-1]}`: " if keys else ""
+
+
+def _shown(source: Source, node: Node) -> str:
+    if node.span in source.masked:
+        return "[hidden]"
+    if not node.text or "\n" in node.text or has_expression(node.text):
+        return ""
+    return f"`{node.text}`" if len(node.text) <= 60 else f"`{node.text[:60]}…`"
+
+
+def _missing_hint(key: str) -> str | None:
+    hints = {
+        "runbook": "write `runbook: v1` at the top",
+        "id": "give the step a name of its own: `id: …`",
+        "uses": "`runbook steps` lists the step kinds",
+        "with": "`runbook steps KIND` shows its parameters",
+        "choices": "list them: `choices: [a, b]`",
+    }
+    return hints.get(key)
+
+
+def _key_span(source: Source, path: Sequence[Any], node: Node) -> Span:
+    """The key that a value stands under; in a list or at the top, its own first key."""
+    if path and isinstance(path[-1], str):
+        return source.root.at(path[:-1]).entries[path[-1]].key_span
+    if node.entries:
+        return next(iter(node.entries.values())).key_span
+    return node.span
+
+
+def _context(source: Source, path: Sequence[Any]) -> str:
+    """` in step `dump``: the innermost step, input, resource or key that a path leads through."""
+    node, context = source.root, ""
+    for position, part in enumerate(path):
+        node = node.items[part] if isinstance(part, int) else node.entries[part].node
+        step_id = node.text_of("id")
+        if isinstance(part, int) and step_id:
+            context = f" in step `{step_id}`"
+        elif position == 1 and path[0] in ("inputs", "resources", "secrets"):
+            context = f" in {str(path[0])[:-1]} `{part}`"
+        elif position == 0 and part in ("on_failure",):
+            context = f" in `{part}`"
+    return context

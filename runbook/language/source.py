@@ -1,0 +1,143 @@
+"""Source files: their text, their tree of nodes with places, and what was found in them.
+
+How the tree is made: reading.py.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook.core.plan import Json
+from runbook.language.diagnostics import ERROR, WARNING, Diagnostic, Span
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping with its value."""
+
+    key: str
+    key_span: Span
+    node: "Node"
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A value with its place."""
+
+    span: Span
+    value: Json = None
+    """As plain data; of a mapping or list, all that is in it."""
+    text: str = ""
+    """A scalar's source text, quotes and all."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """A mapping's keys."""
+    items: list["Node"] = field(default_factory=list)
+    """A list's values."""
+    weight: int = 1
+    """How many nodes there are under it, aliases expanded; long text counts as more."""
+
+    def get(self, key: str) -> "Node | None":
+        """The value of a mapping's key, if it has it."""
+        entry = self.entries.get(key)
+        return entry.node if entry else None
+
+    def at(self, path: Sequence[str | int]) -> "Node":
+        """The value that a path of keys and indexes leads to; raises KeyError or IndexError."""
+        node = self
+        for part in path:
+            node = node.items[part] if isinstance(part, int) else node.entries[part].node
+        return node
+
+    def mapping(self, key: str) -> dict[str, Entry]:
+        """The keys of the mapping under a key; empty where there is none."""
+        node = self.get(key)
+        return node.entries if node else {}
+
+    def text_of(self, key: str) -> str | None:
+        """The string under a key; absent where there is none, or something else."""
+        node = self.get(key)
+        return node.value if node and isinstance(node.value, str) else None
+
+    def texts(self) -> "Iterator[Node]":
+        """Every string in it, in order."""
+        if isinstance(self.value, str):
+            yield self
+        for node in [*self.items, *(entry.node for entry in self.entries.values())]:
+            yield from node.texts()
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """One file: its text, its tree, and what was found wrong in it."""
+
+    file: str
+    """As the user named it."""
+    path: Path
+    text: str
+    root: Node
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    masked: list[Span] = field(default_factory=list)
+    """What must not be shown."""
+    lines: list[str] = field(default_factory=list)
+    is_readable: bool = True
+    """Whether the tree is whole; else nothing but `diagnostics` is of use."""
+    _starts: list[int] = field(default_factory=list)
+
+    def error(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
+        """Note an error at a place."""
+        self.diagnostics.append(self._finding(code, ERROR, message, span, hint))
+
+    def warn(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
+        """Note a warning at a place."""
+        self.diagnostics.append(self._finding(code, WARNING, message, span, hint))
+
+    def _finding(
+        self, code: str, severity: str, message: str, span: Span, hint: str | None
+    ) -> Diagnostic:
+        line = self.lines[span.line - 1] if 0 < span.line <= len(self.lines) else ""
+        for mask in self.masked:
+            if mask.line <= span.line <= mask.end_line:
+                line = _mask(line, mask, span.line)
+        return Diagnostic(
+            code=code,
+            severity=severity,
+            message=message,
+            hint=hint,
+            file=self.file,
+            line=span.line,
+            column=span.column,
+            end_line=span.end_line,
+            end_column=span.end_column,
+            source_line=line,
+        )
+
+    def _line_starts(self) -> list[int]:
+        """Where each line begins in the text; kept, since it is asked for at every expression."""
+        if len(self._starts) != len(self.lines) + 1:
+            self._starts = [0, *accumulate(map(len, self.lines))]
+        return self._starts
+
+    def part(self, node: Node, fragment: str) -> Span:
+        """Where in a scalar a piece of its text stands; the whole scalar where that is unclear."""
+        starts = self._line_starts()
+        span = node.span
+        begin = starts[span.line - 1] + span.column - 1
+        end = starts[span.end_line - 1] + span.end_column - 1
+        at = self.text.find(fragment, begin, end)
+        if not fragment or at < 0 or "\n" in fragment:
+            return span
+        line = bisect_right(starts, at)
+        column = at - starts[line - 1] + 1
+        return Span(line=line, column=column, end_line=line, end_column=column + len(fragment))
+
+
+def _mask(text: str, mask: Span, line: int) -> str:
+    start = mask.column - 1 if line == mask.line else 0
+    end = mask.end_column - 1 if line == mask.end_line else len(text)
+    return text[:start] + "*" * (end - start) + text[end:]

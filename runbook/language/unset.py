@@ -1,0 +1,76 @@
+"""Outputs that are not there on some path: an early failure, a step that is skipped or may fail."""
+
+from collections.abc import Sequence
+
+from runbook.language.document import Document, Step
+from runbook.language.effects import after_step
+from runbook.language.expressions import conjuncts, guards_of
+from runbook.language.names import Use
+from runbook.language.sandbox import ExpressionInvalid
+
+
+def check_unset(document: Document, uses: Sequence[Use]) -> None:
+    """Note every use of an output that some path leaves unset, with the path."""
+    for use in uses:
+        parts = use.reference.parts
+        if parts[0] != "steps" or parts[2] != "outputs" or use.reference.is_optional:
+            continue
+        target = document.by_id[parts[1]]
+        if target.id in use.reference.guards | _guards(use):
+            continue
+        path = _path(document, target, use)
+        if path:
+            message = f"`{use.reference}` is not set on every path: {path}"
+            hint = f"guard it: `{use.reference} if steps.{target.id}.status == 'succeeded' else …`"
+            use.source.error("RB307", message, use.span, hint)
+
+
+def _guards(use: Use) -> frozenset[str]:
+    """What is sure because the step's `when` holds."""
+    if use.step is None or use.is_when or use.step.when is None:
+        return frozenset()
+    try:
+        return guards_of(use.step.when)
+    except ExpressionInvalid:
+        return frozenset()
+
+
+def _path(document: Document, target: Step, use: Use) -> str | None:
+    """How a target's outputs may come to be unset where they are used; absent: in no way."""
+    if use.is_on_failure:
+        early = _failing_before(document, target)
+        if early:
+            return f"step `{early.id}` fails, and the rollback starts"
+    elif use.step and use.step.is_finally and not target.is_finally:
+        first = next(step for step in document.steps if step.id)
+        return f"step `{first.id}` fails, and the finally steps run"
+    if target.continues:
+        return f"step `{target.id}` fails, and the run goes on"
+    if target.when is not None and not _implies(use, target):
+        return f"step `{target.id}` is skipped because its `when` is false"
+    ids = {str(node.value) for node in target.undoes}
+    own = {str(node.value) for node in use.step.undoes} if use.step else set()
+    if ids and not (own and own <= ids):
+        return f"step `{target.id}` is skipped because there is nothing for it to undo"
+    return None
+
+
+def _implies(use: Use, target: Step) -> bool:
+    """Whether the using step's `when` holds only where the target's does."""
+    if use.step is None or use.step.when is None or target.when is None:
+        return False
+    try:
+        own = conjuncts(use.step.when)
+        return all(part in own for part in conjuncts(target.when))
+    except ExpressionInvalid:
+        return True
+
+
+def _failing_before(document: Document, target: Step) -> Step | None:
+    """A step whose failure starts the rollback before the target has succeeded."""
+    after = after_step(document)
+    if after is None or target is after or target in after.before():
+        return None
+    done = {id(after), *(id(step) for step in after.before())}
+    main = (step for step in document.steps if not step.is_finally and step.id)
+    return next((step for step in main if id(step) not in done), None)

@@ -1,0 +1,256 @@
+"""Text to nodes: places, types by YAML 1.2 core, and what is refused."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runbook.core.plan import Json
+from runbook.errors import InputError
+from runbook.kinds import Registry
+from runbook.language.compile import compile_runbook
+from runbook.language.diagnostics import InvalidRunbook
+from runbook.language.reading import parse_source
+from runbook.language.source import Source
+
+
+def parse(text: str | bytes) -> Source:
+    data = text.encode() if isinstance(text, str) else text
+    return parse_source(data, Path("runbook.yaml"), "runbook.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"),
+        ("on", "on"),
+        ("22:22", "22:22"),
+        ("2024-01-01", "2024-01-01"),
+        ("1_000", "1_000"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("10", 10),
+        ("-7", -7),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("1.10", 1.1),
+        ("1e3", 1000.0),
+        ("'10'", "10"),
+        ('"a\\tb"', "a\tb"),
+        ("0", 0),
+    ],
+)
+def test_a_scalar_is_read_as_yaml_1_2_core_reads_it(text: str, value: Json) -> None:
+    source = parse(f"key: {text}\n")
+
+    assert source.diagnostics == []
+    assert source.root.value == {"key": value}
+
+
+@pytest.mark.parametrize("text", ["010", "-007", ".inf", ".NaN", "1e999", "9" * 400])
+def test_what_tools_disagree_on_must_be_quoted(text: str) -> None:
+    source = parse(f"key: {text}\n")
+
+    assert [found.code for found in source.diagnostics] == ["RB104"]
+
+
+def test_every_scalar_knows_its_text_and_place() -> None:
+    source = parse("日本: [a, {語: 'b c'}]\r\nnext: 1.10\r\n")
+
+    node = source.root.at(["日本", 1, "語"])
+    number = source.root.at(["next"])
+
+    assert (node.text, node.span.line, node.span.column, node.span.end_column) == (
+        "'b c'",
+        1,
+        13,
+        18,
+    )
+    assert (number.text, number.span.line, number.span.column) == ("1.10", 2, 7)
+
+
+def test_a_byte_order_mark_moves_no_column() -> None:
+    source = parse(b"\xef\xbb\xbfa: 010\n")
+
+    assert (source.diagnostics[0].line, source.diagnostics[0].column) == (1, 4)
+
+
+def test_plain_aliases_are_allowed() -> None:
+    source = parse("a: &x {b: 1}\nc: *x\n")
+
+    assert source.root.value == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+@pytest.mark.parametrize("text", ["[" * 500_000, "- " * 400_000, "{a: " * 200_000, "{? " * 200_000])
+def test_deep_nesting_is_refused_at_once(text: str) -> None:
+    began = time.process_time()
+
+    source = parse(text)
+
+    assert source.diagnostics[0].code in ("RB103", "RB108")
+    assert time.process_time() - began < 1
+
+
+def test_a_large_file_is_refused_without_reading_it(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_bytes(b"a: 1\n" * 2_000_000)
+    began = time.process_time()
+
+    with pytest.raises(InvalidRunbook) as raised:
+        compile_runbook(path, registry=registry, given={}, environ={})
+
+    assert [found.code for found in raised.value.diagnostics] == ["RB108"]
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_a_file_that_cannot_be_read_is_a_finding(
+    name: str, tmp_path: Path, registry: Registry
+) -> None:
+    with pytest.raises(InvalidRunbook) as raised:
+        compile_runbook(tmp_path / name, registry=registry, given={}, environ={})
+
+    assert [found.code for found in raised.value.diagnostics] == ["RB100"]
+
+
+WORDS = st.sampled_from(
+    [
+        "runbook:",
+        "v1",
+        "name",
+        "deploy",
+        "steps",
+        "-",
+        "id",
+        "uses",
+        "with",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        '"',
+        "'",
+        "|",
+        ">",
+        "&",
+        "*",
+        "!",
+        "%",
+        "@",
+        "#",
+        "\n",
+        "\t",
+        "${{",
+        "}}\n",
+        "",
+        "",
+        "",
+        "inputs.",
+        "steps.a.outputs",
+        "http_check",
+        "parallel",
+        "when",
+        "finally",
+        "on_failure",
+        "runbook",
+        "for",
+        "a",
+        "b",
+        "010",
+        "no",
+        "1.10\n",
+        "",
+        "",
+        "",
+        "type",
+        "string",
+        "default",
+        "secrets",
+        "env",
+        "resources",
+        "sqlite",
+        "path",
+        "&",
+        "&a",
+        "*a",
+        "<<",
+        "<<:",
+        "?",
+        "---",
+        "...",
+    ]
+)
+RUBBISH = st.one_of(
+    st.text(max_size=300),
+    st.binary(max_size=300),
+    st.lists(WORDS, max_size=60).map(" ".join),
+    st.lists(WORDS, max_size=40).map(lambda words: "runbook: v1\nname: a\n" + " ".join(words)),
+)
+SHAPES: st.SearchStrategy[object] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8), WORDS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+KEYS = ["inputs", "vars", "secrets", "resources", "steps", "on_failure", "finally", "for", "lock"]
+
+
+@settings(max_examples=300, deadline=1000)
+@given(text=RUBBISH)
+def test_rubbish_is_answered_by_findings_and_nothing_else(
+    text: str | bytes, tmp_path_factory: pytest.TempPathFactory, registry: Registry
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "rubbish.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+
+    with pytest.raises(InvalidRunbook) as raised:
+        compile_runbook(path, registry=registry, given={}, environ={})
+
+    assert raised.value.diagnostics
+
+
+STEP_KEYS = [
+    "with",
+    "when",
+    "timeout",
+    "retry",
+    "on_error",
+    "undoes",
+    "rerun",
+    "irreversible",
+    "name",
+]
+KINDS = ["backup_db", "checkout", "command", "confirm", "http_check", "process_up", "restore_db"]
+
+
+@settings(max_examples=300, deadline=1000)
+@given(
+    top=st.dictionaries(st.sampled_from(KEYS), SHAPES, max_size=6),
+    steps=st.lists(
+        st.tuples(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(STEP_KEYS), SHAPES)),
+        max_size=3,
+    ),
+)
+def test_rubbish_in_the_right_shape_is_answered_by_findings_too(
+    top: dict[str, object],
+    steps: list[tuple[str, dict[str, object]]],
+    tmp_path_factory: pytest.TempPathFactory,
+    registry: Registry,
+) -> None:
+    listed = [{"id": f"s{n}", "uses": kind, **rest} for n, (kind, rest) in enumerate(steps)]
+    document = {"runbook": "v1", "name": "a", "steps": listed, **top}
+    path = tmp_path_factory.getbasetemp() / "shaped.yaml"
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    try:
+        compile_runbook(path, registry=registry, given={}, environ={})
+    except (InvalidRunbook, InputError) as error:
+        assert error.message
