@@ -1,0 +1,216 @@
+"""Run a command of the author's own."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue, ValidationInfo, model_validator
+
+from runbook.core.plan import Effect
+from runbook.errors import CommandFailed
+from runbook.kinds import (
+    Context,
+    Done,
+    NotDone,
+    Outputs,
+    ProbeResult,
+    Result,
+    Spec,
+    StepKind,
+    Unknown,
+)
+from runbook.resources import AbsolutePath, PossiblySecret
+from runbook.tools.files import disk_errors, write_durably
+from runbook.tools.process import Command, Completed, output
+
+_PROBE_TIMEOUT_S = 60.0
+
+
+class RunCommand(Spec):
+    """Run a command of the author's own.
+
+    Example:
+        id: migrate
+        uses: command
+        with:
+          argv: [./manage, migrate]
+          directory: ../app
+          probe: [./manage, migrate, --check]
+          changes: db
+    """
+
+    argv: list[str] | None = Field(default=None, min_length=1)
+    """Program and arguments; no shell. Either this or `script`."""
+    script: str | None = None
+    """Text that `shell` runs, from a file."""
+    shell: list[str] = Field(default=["bash", "-euo", "pipefail"], min_length=1)
+    """What runs `script`."""
+    directory: AbsolutePath | None = None
+    """Working directory; absent: that of the file that holds this step."""
+    environment: dict[str, PossiblySecret] = Field(default_factory=dict)
+    """Variables that it gets besides the usual ones; the place for secrets."""
+    creates: AbsolutePath | None = None
+    """A file that is there exactly if the command has done its work: settles doubt."""
+    probe: list[str] | None = Field(default=None, min_length=1)
+    """A command that settles doubt and changes nothing: exit 0, it is done; 1, it is not."""
+    output: Literal["none", "text", "lines", "json"] = "none"
+    """What later steps see of what it prints: nothing, all of it, its lines, or its value."""
+    effect: Literal["reads", "changes"] = "changes"
+    """Whether it changes anything."""
+    changes: str | None = None
+    """Name of the resource that it changes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_directory(cls, raw: Any, info: ValidationInfo) -> Any:
+        base = (info.context or {}).get("base")
+        if not base or not isinstance(raw, dict) or raw.get("directory") is not None:
+            return raw
+        return {**raw, "directory": base}
+
+    @model_validator(mode="after")
+    def _has_one_command(self) -> Self:
+        if (self.argv is None) == (self.script is None):
+            raise ValueError("expected either `argv` or `script`")
+        if self.effect == "reads" and self.changes is not None:
+            raise ValueError("`changes` does not go with `effect: reads`")
+        return self
+
+
+class CommandEnded(Outputs):
+    """How it ended."""
+
+    exit_code: int
+    """Always 0."""
+    stdout: JsonValue = None
+    """What it printed, in the shape that `output` asks for; absent where that is `none`."""
+
+
+def _run(spec: RunCommand, ctx: Context) -> Result[CommandEnded]:
+    ended = ctx.run(_command(spec, ctx))
+    changed = spec.effect == "changes"
+    if ended.exit_code != 0:
+        raise CommandFailed(
+            f"`{_title(spec)}` ended with exit code {ended.exit_code}, expected 0",
+            where=_title(spec),
+            changed=changed,
+            output_tail=ended.tail,
+        )
+    return Result(CommandEnded(exit_code=0, stdout=_shaped(spec, ended)), changed)
+
+
+def _command(spec: RunCommand, ctx: Context) -> Command:
+    if spec.argv is not None:
+        argv = tuple(spec.argv)
+    else:
+        argv = (*spec.shell, str(_script_file(spec.script or "", ctx.scratch)))
+    return Command(argv=argv, directory=spec.directory, environment=spec.environment)
+
+
+def _script_file(text: str, scratch: Path) -> Path:
+    path = scratch / "script"
+    # A shell that outlived us is reading the file still: it is left as it is.
+    if not path.exists():
+        with disk_errors("writing the script", changed=False):
+            write_durably(path, text.encode(), mode=0o600)
+    return path
+
+
+def _shaped(spec: RunCommand, ended: Completed) -> JsonValue:
+    match spec.output:
+        case "none":
+            return None
+        case "text":
+            return ended.stdout
+        case "lines":
+            return list(ended.stdout.splitlines())
+        case "json":
+            return _parsed(spec, ended)
+
+
+def _parsed(spec: RunCommand, ended: Completed) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(ended.stdout)
+    except ValueError as error:
+        raise CommandFailed(
+            f"`{_title(spec)}` printed no JSON, expected one value as `output: json` says",
+            where=_title(spec),
+            changed=spec.effect == "changes",
+            is_retryable=False,
+            output_tail=ended.tail,
+        ) from error
+    return value
+
+
+def _probe(spec: RunCommand, ctx: Context) -> ProbeResult[CommandEnded]:
+    if spec.creates is None and spec.probe is None:
+        return Unknown("neither `creates` nor `probe` tells whether it was done")
+    if spec.creates is not None and not spec.creates.exists():
+        return NotDone(f"`{spec.creates}` is not there")
+    if spec.probe is not None:
+        verdict = _asked(spec, spec.probe, ctx)
+        if verdict is not None:
+            return verdict
+    if spec.output != "none":
+        return Unknown("it was done, but what it printed is lost")
+    reason = "its probe says so" if spec.probe else f"`{spec.creates}` is there"
+    return Done(CommandEnded(exit_code=0), reason, changed=spec.effect == "changes")
+
+
+def _asked(spec: RunCommand, argv: list[str], ctx: Context) -> NotDone | Unknown | None:
+    """What the probe says against it; absent: it was done."""
+    command = Command(argv=tuple(argv), directory=spec.directory, environment=spec.environment)
+    ended = output(command, timeout_s=min(_PROBE_TIMEOUT_S, ctx.remaining_s()))
+    if ended.exit_code == 0:
+        return None
+    if ended.exit_code == 1:
+        return NotDone("its probe says that it was not done")
+    last = f": {ended.tail[-1]}" if ended.tail else ""
+    return Unknown(f"its probe ended with exit code {ended.exit_code}{last}")
+
+
+def _title(spec: RunCommand) -> str:
+    if spec.argv is not None:
+        return shlex.join(spec.argv)
+    lines = (spec.script or "").strip().splitlines()
+    return f"script: {lines[0] if lines else ''}"
+
+
+def _describe(spec: RunCommand) -> str:
+    return f"run `{_title(spec)}`"
+
+
+def _by_hand(spec: RunCommand) -> Sequence[str]:
+    there = [f"cd {shlex.quote(str(spec.directory))}"] if spec.directory else []
+    if spec.argv is not None:
+        return [*there, shlex.join(spec.argv)]
+    return [*there, *(spec.script or "").strip().splitlines()]
+
+
+def _effect(raw: Mapping[str, Any]) -> Effect:
+    return Effect.READS if raw.get("effect") == "reads" else Effect.CHANGES
+
+
+def _preflight(spec: RunCommand, _ctx: Context) -> Sequence[str]:
+    program = spec.argv[0] if spec.argv else spec.shell[0]
+    # One with a slash may come with the checkout, or be built by a step before.
+    if "/" in program or shutil.which(program):
+        return []
+    return [f"there is no program `{program}` to run"]
+
+
+STEP = StepKind(
+    spec=RunCommand,
+    outputs=CommandEnded,
+    effect=_effect,
+    rerun=None,
+    describe=_describe,
+    run=_run,
+    probe=_probe,
+    adopts=True,
+    by_hand=_by_hand,
+    preflight=_preflight,
+)

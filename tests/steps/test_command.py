@@ -1,0 +1,106 @@
+"""command: what it runs, what it yields, and how doubt is settled."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from runbook.core.plan import Effect
+from runbook.core.secret import Secret
+from runbook.errors import CommandFailed
+from runbook.kinds import Done, NotDone, Result, Unknown
+from runbook.steps.command import STEP, RunCommand
+
+
+def command(base: object = "", **fields: Any) -> RunCommand:
+    return RunCommand.model_validate(fields, context={"base": str(base)})
+
+
+def run(spec: RunCommand, context: Any) -> Any:
+    outcome = STEP.run(spec, context)
+    assert isinstance(outcome, Result)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("shape", "stdout"),
+    [("none", None), ("text", "[1]\n"), ("lines", ["[1]"]), ("json", [1])],
+)
+def test_what_it_prints_has_the_shape_that_was_asked_for(
+    make_context: Any, shape: str, stdout: object
+) -> None:
+    outcome = run(command(argv=["echo", "[1]"], output=shape), make_context())
+
+    assert outcome.changed
+    assert (outcome.outputs.exit_code, outcome.outputs.stdout) == (0, stdout)
+
+
+def test_a_script_stops_at_its_first_failure_and_says_how(make_context: Any) -> None:
+    script = "echo begin\nfalse | true\necho lost >&2\n"
+
+    with pytest.raises(CommandFailed) as caught:
+        run(command(script=script), make_context())
+
+    assert caught.value.message == "`script: echo begin` ended with exit code 1, expected 0"
+    assert caught.value.output_tail == ("begin",)
+
+
+def test_it_runs_beside_the_file_that_names_it_with_its_variables(
+    make_context: Any, tmp_path: Any
+) -> None:
+    secret = Secret("hunter2")
+    spec = command(
+        tmp_path, script="pwd; printf %s ${#TOKEN}", environment={"TOKEN": secret}, output="lines"
+    )
+
+    outcome = run(spec, make_context())
+
+    assert outcome.outputs.stdout == [str(tmp_path), "7"]
+    assert STEP.by_hand is not None
+    assert "hunter2" not in repr((spec, STEP.describe(spec), STEP.by_hand(spec)))
+
+
+def test_text_that_is_no_json_fails(make_context: Any) -> None:
+    with pytest.raises(CommandFailed, match="printed no JSON"):
+        run(command(argv=["echo", "{"], output="json"), make_context())
+
+
+def test_a_reading_command_changes_nothing(make_context: Any) -> None:
+    raw = {"argv": ["true"], "effect": "reads"}
+
+    assert callable(STEP.effect)
+    assert STEP.effect(raw) is Effect.READS
+    assert not run(command(**raw), make_context()).changed
+    with pytest.raises(CommandFailed) as caught:
+        run(command(argv=["false"], effect="reads"), make_context())
+    assert not caught.value.changed
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({}, Unknown),
+        ({"probe": ["true"]}, Done),
+        ({"probe": ["false"]}, NotDone),
+        ({"probe": ["sh", "-c", "exit 2"]}, Unknown),
+        ({"creates": "there"}, Done),
+        ({"creates": "absent"}, NotDone),
+        ({"creates": "there", "probe": ["false"]}, NotDone),
+        ({"creates": "there", "output": "text"}, Unknown),
+    ],
+)
+def test_doubt_is_settled_by_what_the_author_gave(
+    make_context: Any, tmp_path: Any, fields: dict[str, Any], verdict: type
+) -> None:
+    (tmp_path / "there").touch()
+    assert STEP.probe is not None
+
+    found = STEP.probe(command(tmp_path, argv=["true"], **fields), make_context())
+
+    assert isinstance(found, verdict)
+
+
+@pytest.mark.parametrize("fields", [{}, {"argv": ["a"], "script": "b"}, {"argv": []}])
+def test_there_is_exactly_one_command(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        command(**fields)
