@@ -1,0 +1,382 @@
+"""The local runtime: performs the machine's actions with threads, and writes every event first.
+
+One thread per step in flight. Only the main thread writes the journal, asks people, hears signals.
+"""
+
+import heapq
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from uuid import uuid4
+
+from runbook.core.events import (
+    ApprovalGiven,
+    ApprovalRefused,
+    CancelRequested,
+    DoubtSettled,
+    Event,
+    Outcome,
+    RunFinished,
+    StepFailed,
+    StepProgressed,
+    StepSkipped,
+    StepStarted,
+    Verdict,
+)
+from runbook.core.journal import Batch, Journal
+from runbook.core.machine import Ask, Execute, Record, Stop, next_actions
+from runbook.core.plan import Effect, JsonObject, PlannedStep
+from runbook.core.state import RunState, Status
+from runbook.engine.context import StepContext, StepLog
+from runbook.engine.drive import Decide, Report, Turn, drive
+from runbook.engine.perform import Attempt, AttemptEnd, describe_failure
+from runbook.engine.scene import Scene
+from runbook.engine.signals import hear_signals, interruptible
+from runbook.engine.watcher import Ending, Watcher
+from runbook.errors import JournalUnwritable, RunbookError
+from runbook.tools.redactor import Redactor
+
+LEAVE_AFTER_S = 4.0
+"""Told to stop without a terminal, we are gone after this: CI systems kill soon after."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    step: str
+    event: AttemptEnd
+
+
+@dataclass(frozen=True, slots=True)
+class _Progressed:
+    step: str
+    attempt: int
+    progress: JsonObject
+    is_saved: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Signalled:
+    name: str
+
+
+Message = _Ended | _Progressed | _Signalled
+Successor = Callable[[Scene, RunState, RunFinished], tuple[RunFinished, Batch]]
+"""Makes, for a run that is handed over, its last event and the first batch of its rollback."""
+
+
+@dataclass(kw_only=True)
+class LocalRuntime:
+    """Drives one run; made anew for each."""
+
+    scene: Scene
+    run_id: str
+    journal: Journal
+    history: Sequence[Event]
+    """The run's events so far; at least its start."""
+    state: RunState
+    """The fold of `history`."""
+    state_dir: Path
+    environ: Mapping[str, str]
+    redactor: Redactor
+    watcher: Watcher
+    hand_over: Successor
+    tell_owner: Callable[[str, str], None]
+    """Told the run and the step that starts; for whoever asks who holds the lock."""
+    is_interactive: bool
+    """Whether a person sits at a terminal and can wait, or press Ctrl-C again."""
+
+    def __post_init__(self) -> None:
+        self._inbox: SimpleQueue[Message] = SimpleQueue()
+        self._seq = len(self.history)
+        self._contexts: dict[str, StepContext] = {}
+        self._scheduled: list[tuple[float, str, Execute]] = []
+        self._recorded: list[Event] = []
+        self._signals: list[str] = []
+        self._leave_at: float | None = None
+
+    # --- the loop -------------------------------------------------------------------------
+
+    def run(self, decide: Decide = next_actions) -> Ending:
+        """Drive the run until its end, a signal, a question nobody answers, or a full disk."""
+        loop = drive(self.scene.plan, self.state, decide)
+        error: JournalUnwritable | None = None
+        with hear_signals(lambda name: self._inbox.put(_Signalled(name))):
+            try:
+                turn = next(loop)
+                while not self._is_leaving() and self._perform(turn):
+                    self._wait_for_news()
+                    turn = loop.send(self._report())
+                    self.state = turn.state
+            except StopIteration as end:
+                self.state = end.value
+            except JournalUnwritable as unwritable:
+                error = unwritable
+        return Ending(
+            run_id=self.run_id,
+            plan=self.scene.plan,
+            state=self.state,
+            signal=self._signals[0] if self._signals else None,
+            error=error,
+        )
+
+    def _report(self) -> Report:
+        events, self._recorded = tuple(self._recorded), []
+        waiting = {step for _, step, _ in self._scheduled}
+        return Report(events=events, in_flight=frozenset(self._contexts) | waiting)
+
+    def _perform(self, turn: Turn) -> bool:
+        """Perform a turn's actions; False: all that is left is for a person who is not there."""
+        asks = [action for action in turn.actions if isinstance(action, Ask)]
+        for action in turn.actions:
+            match action:
+                case Execute():
+                    self._schedule(action)
+                case Stop():
+                    self._stop(action.step)
+                case Record():
+                    self._record_fact(action.event)
+                case Ask():
+                    pass
+        is_idle = not self._contexts and not self._scheduled and not self._recorded
+        if not asks or not is_idle:
+            return True
+        answered = [self._ask(ask) for ask in asks]
+        return any(answered)
+
+    def _wait_for_news(self) -> None:
+        """Take messages until at least one event is recorded or something in flight has ended."""
+        while not self._recorded:
+            self._start_what_is_due()
+            try:
+                message = self._inbox.get(timeout=self._patience_s())
+            except Empty:
+                if self._is_leaving():
+                    return
+                continue
+            if self._take(message):
+                return
+
+    def _take(self, message: Message) -> bool:
+        """Record what the message says; True: the machine should look again."""
+        match message:
+            case _Progressed(step, attempt, progress, is_saved):
+                self._record(
+                    StepProgressed(at=_now(), step=step, attempt=attempt, progress=progress)
+                )
+                is_saved.set()
+            case _Ended(step, event):
+                self._contexts.pop(step, None)
+                if event is not None:
+                    self._record(replace(event, at=_now()))
+            case _Signalled(name):
+                self._take_signal(name)
+        return True
+
+    def _patience_s(self) -> float | None:
+        moments = [due for due, _, _ in self._scheduled[:1]]
+        if self._leave_at is not None:
+            moments.append(self._leave_at)
+        return max(min(moments) - time.monotonic(), 0.0) if moments else None
+
+    # --- steps ----------------------------------------------------------------------------
+
+    def _schedule(self, execute: Execute) -> None:
+        delay_s = (execute.not_before - _now()).total_seconds() if execute.not_before else 0.0
+        if delay_s > 0:
+            entry = (time.monotonic() + delay_s, execute.step, execute)
+            heapq.heappush(self._scheduled, entry)
+        else:
+            self._start(execute)
+
+    def _start_what_is_due(self) -> None:
+        while self._scheduled and self._scheduled[0][0] <= time.monotonic():
+            self._start(heapq.heappop(self._scheduled)[2])
+
+    def _start(self, execute: Execute) -> None:
+        """Record the intent, then begin; or record why there is nothing to begin."""
+        step = self.scene.plan.step(execute.step)
+        try:
+            if not execute.in_doubt and not self.scene.is_wanted(step, self.state):
+                reason = f"`{step.when}` does not hold"
+                self._record(StepSkipped(at=_now(), step=step.id, reason=reason))
+                return
+            self._begin(execute, step)
+        except RunbookError as error:
+            self._fail_unbegun(execute, error)
+
+    def _begin(self, execute: Execute, step: PlannedStep) -> None:
+        context = self._make_context(execute, step)
+        attempt = Attempt(
+            step=step,
+            kind=self.scene.registry.find(step.kind),
+            spec=self.scene.spec(step, self.state),
+            context=context,
+        )
+        if not execute.in_doubt:
+            self._record(StepStarted(at=_now(), step=step.id, attempt=execute.attempt))
+        self.tell_owner(self.run_id, step.id)
+        self._contexts[step.id] = context
+        work = attempt.settle if execute.in_doubt else attempt.run
+        threading.Thread(
+            target=lambda: self._inbox.put(_Ended(step.id, work())), name=step.id, daemon=True
+        ).start()
+
+    def _fail_unbegun(self, execute: Execute, error: RunbookError) -> None:
+        """A step whose own text cannot be resolved fails before it has done anything."""
+        if isinstance(error, JournalUnwritable):
+            raise error
+        if not execute.in_doubt:
+            self._record(StepStarted(at=_now(), step=execute.step, attempt=execute.attempt))
+        failure = describe_failure(error, self.redactor)
+        self._record(
+            StepFailed(
+                at=_now(),
+                step=execute.step,
+                attempt=execute.attempt,
+                failure=failure,
+                changed=execute.in_doubt,
+            )
+        )
+
+    def _make_context(self, execute: Execute, step: PlannedStep) -> StepContext:
+        scene, state, run_id = self.scene, self.state, self.run_id
+        log_dir = self.state_dir / "runs" / run_id
+        log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return StepContext(
+            run_id=run_id,
+            step_id=step.id,
+            attempt=execute.attempt,
+            project=scene.plan.project,
+            trigger=state.trigger,
+            operation=operation_name(run_id, step.id),
+            state_dir=self.state_dir,
+            scratch=self.state_dir / "attempts" / run_id / f"{step.id}.{execute.attempt}",
+            resources=scene.resources(state),
+            completed=scene.completed(state),
+            undone=scene.undone_run(),
+            baseline=scene.baseline(state),
+            progress=state.steps[step.id].progress,
+            redactor=self.redactor,
+            environ=self.environ,
+            step_log=StepLog(
+                log_dir / f"{step.id}.log",
+                self.redactor,
+                lambda line: self.watcher.log(step.id, line),
+            ),
+            list_plan_steps=lambda: scene.plan_steps(state),
+            save_progress=lambda progress: self._save_progress(step.id, execute.attempt, progress),
+            show_line=lambda line: self.watcher.show(step.id, line),
+            timeout_s=step.timeout_s,
+        )
+
+    def _save_progress(self, step: str, attempt: int, progress: JsonObject) -> None:
+        is_saved = threading.Event()
+        self._inbox.put(_Progressed(step, attempt, progress, is_saved))
+        is_saved.wait()
+
+    def _stop(self, step: str) -> None:
+        kept = [entry for entry in self._scheduled if entry[1] != step]
+        if len(kept) < len(self._scheduled):
+            heapq.heapify(kept)
+            self._scheduled = kept
+            self._inbox.put(_Ended(step, None))
+        if step in self._contexts:
+            self._contexts[step].stop()
+
+    # --- people ---------------------------------------------------------------------------
+
+    def _ask(self, ask: Ask) -> bool:
+        """Put a question; True: there was an answer, and it is recorded."""
+        try:
+            with interruptible():
+                answer = self.watcher.answer(self.scene.plan, self.state, ask)
+        except KeyboardInterrupt:
+            self._inbox.put(_Signalled("SIGINT"))
+            return True
+        if answer is None:
+            return False
+        now = self.state.steps[ask.step]
+        if now.status is Status.DOUBTFUL:
+            self._record(
+                DoubtSettled(
+                    at=_now(),
+                    step=ask.step,
+                    attempt=now.attempt,
+                    verdict=answer.verdict,
+                    by=answer.by,
+                    reason=answer.reason,
+                )
+            )
+        elif answer.verdict is Verdict.DONE:
+            self._record(ApprovalGiven(at=_now(), step=ask.step, by=answer.by, note=answer.reason))
+        else:
+            self._record(
+                ApprovalRefused(at=_now(), step=ask.step, by=answer.by, note=answer.reason)
+            )
+        return True
+
+    # --- the journal ----------------------------------------------------------------------
+
+    def _record(self, *events: Event) -> None:
+        """Make events durable, then show them. Raises JournalUnwritable."""
+        self.journal.append([self._batch(events)])
+        self._note(events)
+
+    def _record_fact(self, event: StepSkipped | RunFinished) -> None:
+        event = replace(event, at=_now())
+        if isinstance(event, RunFinished) and event.outcome is Outcome.HANDED_OVER:
+            event, successor = self.hand_over(self.scene, self.state, event)
+            self.journal.append([self._batch((event,)), successor])
+            self._note((event,))
+        else:
+            self._record(event)
+
+    def _batch(self, events: tuple[Event, ...]) -> Batch:
+        ids = tuple(uuid4().hex for _ in events)
+        return Batch(run_id=self.run_id, expected_seq=self._seq, events=events, ids=ids)
+
+    def _note(self, events: tuple[Event, ...]) -> None:
+        self.watcher.saw(self.run_id, self.scene.plan, self._seq, events)
+        self._seq += len(events)
+        self._recorded.extend(events)
+
+    # --- signals --------------------------------------------------------------------------
+
+    def _take_signal(self, name: str) -> None:
+        """First: record it, let what changes something end. Again: stop that, too."""
+        self._signals.append(name)
+        changing = [
+            step for step in self._contexts
+            if self.scene.plan.step(step).effect is not Effect.READS
+        ]  # fmt: skip
+        self._scheduled.clear()
+        if len(self._signals) == 1:
+            self._record(CancelRequested(at=_now(), by="", signal=name))
+            if changing and self.is_interactive:
+                names = ", ".join(f"`{step}`" for step in changing)
+                self.watcher.notice(
+                    f"interrupted: waiting for {names} to end;"
+                    " press Ctrl-C again to stop it and leave it in doubt"
+                )
+            if not self.is_interactive:
+                self._leave_at = time.monotonic() + LEAVE_AFTER_S
+            return
+        for step in changing:
+            self._contexts[step].stop()
+        self._leave_at = time.monotonic() + 2 * LEAVE_AFTER_S
+
+    def _is_leaving(self) -> bool:
+        return self._leave_at is not None and time.monotonic() >= self._leave_at
+
+
+def operation_name(run_id: str, step_id: str) -> str:
+    """The name of all that a step stages: the same for each of its attempts."""
+    return f"{run_id}-{step_id}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,52 @@
+"""How a run stands towards the next one under its lock: finished, in the way, or replaceable."""
+
+from enum import StrEnum
+
+from runbook.core.events import Outcome, Trigger
+from runbook.core.plan import Plan
+from runbook.core.state import Phase, RunState, Status, has_changed, is_in_doubt
+
+
+class Standing(StrEnum):
+    """What the next run under the same lock has to do with this one."""
+
+    FINISHED = "finished"
+    SUPERSEDABLE = "supersedable"
+    """It changed nothing, or failed with nothing in doubt and no rollback due."""
+    CLAIMS = "claims"
+    """Only its resume, its rollback and its abort may proceed."""
+
+
+def has_changed_anything(plan: Plan, state: RunState) -> bool:
+    """Whether any step of the run may have changed anything, doubt included."""
+    return any(has_changed(step, state.steps[step.id]) for step in plan.steps)
+
+
+def standing(plan: Plan, state: RunState) -> Standing:
+    """How a run stands (execution.md, promise 8).
+
+    A run that is handed over is finished here: its rollback stands in its place.
+    """
+    if state.phase is Phase.ENDED:
+        return Standing.FINISHED
+    if state.undone is not None:
+        must_finish = state.trigger is Trigger.FAILURE or not state.undone.had_succeeded
+        if must_finish or has_changed_anything(plan, state):
+            return Standing.CLAIMS
+        return Standing.SUPERSEDABLE
+    if not has_changed_anything(plan, state):
+        return Standing.SUPERSEDABLE
+    has_doubt = any(is_in_doubt(now) for now in state.steps.values())
+    if state.outcome is Outcome.FAILED and not has_doubt:
+        return Standing.SUPERSEDABLE
+    return Standing.CLAIMS
+
+
+def has_changed_after(plan: Plan, state: RunState) -> bool:
+    """Whether the run changed something after the step that its rollback starts from."""
+    if plan.on_failure is None:
+        return False
+    after = state.steps[plan.on_failure.after].status
+    if after not in (Status.SUCCEEDED, Status.SKIPPED):
+        return False
+    return has_changed_anything(plan, state)
