@@ -1,0 +1,395 @@
+"""The composition root: settings, language, journal, registry and engine meet here only.
+
+What a command does to runs stands here; what it prints stands in `cli/`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from runbook.core.events import (
+    Event,
+    Outcome,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    Trigger,
+    Undone,
+)
+from runbook.core.journal import Batch, Journal
+from runbook.core.machine import begin, settling_actions
+from runbook.core.plan import JsonObject, OnFailure, Plan
+from runbook.core.state import Phase, RunState, facts, failed_step
+from runbook.engine.ledger import Ledger, Recorded
+from runbook.engine.local import LocalRuntime
+from runbook.engine.lock import Lock, Owner, acquire
+from runbook.engine.scene import Scene, fetch_secrets
+from runbook.engine.standing import Standing, has_changed_anything
+from runbook.engine.watcher import Ending, Watcher
+from runbook.errors import (
+    ClaimHeld,
+    ConfirmationMissing,
+    JournalUnwritable,
+    RollbackRefused,
+    StateDirUnfit,
+)
+from runbook.kinds import Registry, discover
+from runbook.language.compile import compile_runbook
+from runbook.language.expressions import Evaluator
+from runbook.language.inputs import check_inputs
+from runbook.resources import Directory, Git
+from runbook.settings import Settings
+from runbook.stores.memory import MemoryJournal
+from runbook.stores.sqlite import SqliteJournal
+from runbook.tools.host import this_machine
+from runbook.tools.redactor import Redactor
+
+STALE_AFTER_S = 900.0
+"""A run interrupted for longer than this before it changed anything is begun anew."""
+
+AskInputs = Callable[[JsonObject], JsonObject]
+"""Given the inputs' declarations, gives their values."""
+
+
+@contextmanager
+def open_app(settings: Settings, *, is_read_only: bool = False) -> Iterator["App"]:
+    """The program over its state directory, which is made if need be."""
+    path = settings.state_dir / "journal.db"
+    journal: Journal
+    if is_read_only and not path.exists():
+        journal = MemoryJournal()
+    else:
+        if not is_read_only:
+            _make_state_dir(settings.state_dir)
+        journal = SqliteJournal.open(path, is_read_only=is_read_only)
+    try:
+        yield App(
+            settings=settings,
+            journal=journal,
+            ledger=Ledger(journal=journal),
+            registry=discover(),
+            evaluator=Evaluator(),
+        )
+    finally:
+        journal.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """What can be done with runs."""
+
+    settings: Settings
+    journal: Journal
+    ledger: Ledger
+    registry: Registry
+    evaluator: Evaluator
+
+    # --- run ------------------------------------------------------------------------------
+
+    def run(
+        self,
+        path: Path,
+        *,
+        given: Mapping[str, str],
+        environment: str | None,
+        is_confirmed: bool,
+        watcher: Watcher,
+    ) -> Ending:
+        """Compile a runbook and drive it to its end."""
+        plan = compile_runbook(
+            path,
+            registry=self.registry,
+            given=given,
+            environ=self.settings.environ,
+            environment=environment,
+        )
+        return self._start(plan, None, is_confirmed=is_confirmed, watcher=watcher)
+
+    def _start(
+        self, plan: Plan, replaced: Recorded | None, *, is_confirmed: bool, watcher: Watcher
+    ) -> Ending:
+        """Start a run of a plan; `replaced` is begun anew by it."""
+        scene = self._scene(plan)
+        self._refuse_unfit(scene, is_confirmed=is_confirmed)
+        run_id = new_run_id(plan.runbook)
+        with self._lock(plan.lock, run_id) as lock:
+            superseded = self._supersede(plan.lock, run_id, watcher, replaced)
+            self.journal.append([*superseded, _first_batch(self._started(run_id, plan))])
+            return self._drive(run_id, scene, watcher, lock)
+
+    def _refuse_unfit(self, scene: Scene, *, is_confirmed: bool) -> None:
+        """What must be known before a run is even recorded."""
+        state = begin(scene.plan)
+        for resource in scene.resources(state).values():
+            if isinstance(resource, Git | Directory) and self.settings.state_dir.is_relative_to(
+                resource.path
+            ):
+                raise StateDirUnfit(
+                    f"the state directory `{self.settings.state_dir}` lies inside"
+                    f" `{resource.path}` (resource `{resource.name}`), which a run changes",
+                    hint="choose another by --state-dir or RUNBOOK_STATE_DIR",
+                )
+        if is_confirmed or self.settings.is_interactive:
+            return
+        for step in scene.plan_steps(state):
+            asks = step.kind.needs_answer
+            if not step.is_rollback and step.spec and asks and asks(step.spec, Trigger.OPERATOR):
+                raise ConfirmationMissing(
+                    f"step `{step.id}` asks for a confirmation, and there is no terminal to ask on",
+                    hint="add --yes",
+                )
+
+    def _supersede(
+        self, lock: str, run_id: str, watcher: Watcher, replaced: Recorded | None
+    ) -> list[Batch]:
+        """Last events of the runs that this one takes the place of; raises ClaimHeld."""
+        batches = []
+        for run in self.ledger.unfinished(lock):
+            if run.standing is Standing.CLAIMS and (not replaced or run.run_id != replaced.run_id):
+                raise _claim_held(run)
+            watcher.notice(
+                f"supersedes {run.run_id}, which is not finished and changed nothing due"
+            )
+            finished = RunFinished(
+                at=_now(), outcome=Outcome.SUPERSEDED, by=self.settings.user, successor=run_id
+            )
+            batches.append(_next_batch(run, finished))
+        return batches
+
+    def _started(
+        self,
+        run_id: str,
+        plan: Plan,
+        undone: Undone | None = None,
+        trigger: Trigger = Trigger.OPERATOR,
+    ) -> RunStarted:
+        return RunStarted(
+            at=_now(),
+            run_id=run_id,
+            plan=plan,
+            by=self.settings.user,
+            machine=this_machine(),
+            trigger=trigger,
+            undone=undone,
+        )
+
+    # --- resume ---------------------------------------------------------------------------
+
+    def resume(self, run: Recorded, *, is_confirmed: bool, watcher: Watcher) -> Ending:
+        """Go on with a run after its last completed step."""
+        scene = self._scene(run.plan, run.state)
+        with self._lock(run.plan.lock, run.run_id) as lock:
+            run = self.ledger.recorded(run.run_id)
+            if run.standing is Standing.FINISHED:
+                return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
+            gap_s = (_now() - run.state.at).total_seconds()
+            is_untouched = not has_changed_anything(run.plan, run.state)
+            is_own_start = run.state.undone is None
+            if not (is_own_start and is_untouched and gap_s > STALE_AFTER_S):
+                resumed = RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
+                try:
+                    self.journal.append([_next_batch(run, resumed)])
+                except JournalUnwritable as error:
+                    return Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
+                return self._drive(run.run_id, scene, watcher, lock)
+        watcher.notice(f"{run.run_id} had changed nothing and is too old: begun anew")
+        return self._start(run.plan, run, is_confirmed=is_confirmed, watcher=watcher)
+
+    # --- rollback -------------------------------------------------------------------------
+
+    def rollback(
+        self, run: Recorded, *, ask_inputs: AskInputs, is_confirmed: bool, watcher: Watcher
+    ) -> Ending | None:
+        """Run the rollback that a run pins, by hand; None: it is undone already."""
+        if self.ledger.is_undone(run):
+            return None
+        way_back = run.plan.on_failure
+        if way_back is None:
+            raise RollbackRefused(f"run `{run.run_id}` pins no rollback")
+        if run.state.outcome is Outcome.HANDED_OVER:
+            return self.resume(
+                self.ledger.newest_of(run), is_confirmed=is_confirmed, watcher=watcher
+            )
+        inputs = ask_inputs(way_back.plan.input_types)
+        with self._lock(run.plan.lock, run.run_id) as lock:
+            run = self._settle(self.ledger.recorded(run.run_id), watcher, lock)
+            run_id = new_run_id(way_back.plan.runbook)
+            plan, undone = _rollback_plan(run, way_back, inputs)
+            scene = self._scene(plan, _with_undone(plan, undone))
+            self._refuse_unfit(scene, is_confirmed=is_confirmed)
+            started = self._started(run_id, plan, undone)
+            handed_over = RunFinished(
+                at=_now(), outcome=Outcome.HANDED_OVER, by=self.settings.user, successor=run_id
+            )
+            is_open = run.state.phase is not Phase.ENDED
+            last = [_next_batch(run, handed_over)] if is_open else []
+            self.journal.append([*last, _first_batch(started)])
+            return self._drive(run_id, scene, watcher, lock)
+
+    def _hand_over(
+        self, scene: Scene, state: RunState, event: RunFinished
+    ) -> tuple[RunFinished, Batch]:
+        """Compose, for a failed run, its last event and the start of its rollback."""
+        way_back = scene.plan.on_failure
+        assert way_back is not None
+        failed = failed_step(scene.plan, state)
+        failure = state.steps[failed.id].failure if failed else None
+        scope = scene.scope(state) | {
+            "failure": {
+                "step": failed.id if failed else "",
+                "reason": failure.code if failure else "",
+                "message": failure.message if failure else "",
+            }
+        }
+        values = self.evaluator.value(dict(way_back.inputs), scope)
+        inputs = check_inputs(way_back.plan.input_types, values)
+        run = Recorded(run_id=state.run_id, plan=scene.plan, events=(), state=state)
+        plan, undone = _rollback_plan(run, way_back, inputs)
+        run_id = new_run_id(plan.runbook)
+        started = _first_batch(self._started(run_id, plan, undone, Trigger.FAILURE))
+        return replace(event, by=self.settings.user, successor=run_id), started
+
+    # --- abort ----------------------------------------------------------------------------
+
+    def abort(self, run: Recorded, *, reason: str, watcher: Watcher) -> Recorded:
+        """Give up a run for good, for a person who has mended it by hand."""
+        run = self.ledger.newest_of(run)
+        with self._lock(run.plan.lock, run.run_id) as lock:
+            run = self.ledger.recorded(run.run_id)
+            if run.state.phase is Phase.ENDED:
+                return run
+            run = self._settle(run, watcher, lock)
+            aborted = RunFinished(
+                at=_now(), outcome=Outcome.ABORTED, by=self.settings.user, reason=reason
+            )
+            self.journal.append([_next_batch(run, aborted)])
+        return self.ledger.recorded(run.run_id)
+
+    # --- driving --------------------------------------------------------------------------
+
+    def _settle(self, run: Recorded, watcher: Watcher, lock: Lock) -> Recorded:
+        """Wait for what is in flight of a run; settle what is in doubt, as far as a probe can."""
+        if run.state.phase in (Phase.DRIVING, Phase.STOPPING):
+            scene = self._scene(run.plan, run.state)
+            self._runtime(run.run_id, scene, watcher, lock).run(settling_actions)
+        return self.ledger.recorded(run.run_id)
+
+    def _drive(self, run_id: str, scene: Scene, watcher: Watcher, lock: Lock) -> Ending:
+        """Drive a run, and the rollback that it is handed over to, to the end."""
+        while True:
+            runtime = self._runtime(run_id, scene, watcher, lock)
+            watcher.saw(run_id, scene.plan, 0, runtime.history)
+            ending = runtime.run()
+            if ending.state.outcome is not Outcome.HANDED_OVER or not ending.state.successor:
+                return ending
+            run_id = ending.state.successor
+            successor = self.ledger.recorded(run_id)
+            scene = self._scene(successor.plan, successor.state)
+
+    def _runtime(self, run_id: str, scene: Scene, watcher: Watcher, lock: Lock) -> LocalRuntime:
+        run = self.ledger.recorded(run_id)
+        return LocalRuntime(
+            scene=scene,
+            run_id=run_id,
+            journal=self.journal,
+            history=run.events,
+            state=run.state,
+            state_dir=self.settings.state_dir,
+            environ=self.settings.environ,
+            redactor=Redactor(scene.secrets.values()),
+            watcher=watcher,
+            hand_over=self._hand_over,
+            tell_owner=lock.update,
+            is_interactive=self.settings.is_interactive,
+        )
+
+    def _scene(self, plan: Plan, state: RunState | None = None) -> Scene:
+        """The plan with its secrets, and with the run that it undoes."""
+        undone = None
+        if state and state.undone:
+            run = self.ledger.recorded(state.undone.run_id)
+            undone = (self._scene(run.plan), run.state)
+        return Scene(
+            plan=plan,
+            registry=self.registry,
+            evaluator=self.evaluator,
+            secrets=fetch_secrets(plan, self.settings.environ),
+            undone=undone,
+        )
+
+    @contextmanager
+    def _lock(self, name: str, run_id: str) -> Iterator[Lock]:
+        owner = Owner.this_process(user=self.settings.user, run_id=run_id)
+        lock = acquire(self.settings.state_dir, name, owner)
+        try:
+            yield lock
+        finally:
+            lock.release()
+
+
+def _make_state_dir(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StateDirUnfit(
+            f"the state directory `{path}` cannot be made: {(error.strerror or '').lower()}",
+            hint="choose another by --state-dir or RUNBOOK_STATE_DIR",
+        ) from error
+
+
+def new_run_id(runbook: str) -> str:
+    """Sortable by time within a runbook, and speakable: `deploy-20261123-044003-7f3a`."""
+    return f"{runbook}-{_now():%Y%m%d-%H%M%S}-{uuid4().hex[:4]}"
+
+
+def _rollback_plan(run: Recorded, way_back: OnFailure, inputs: JsonObject) -> tuple[Plan, Undone]:
+    """The rollback as it will run, and what it must know of the run that it undoes."""
+    has_ended = run.state.phase in (Phase.FAILED, Phase.ENDED)
+    steps = tuple(s for s in way_back.plan.steps if not (s.from_undone and has_ended))
+    failed = failed_step(run.plan, run.state)
+    undone = Undone(
+        run_id=run.run_id,
+        steps=facts(run.plan, run.state),
+        failed_step=failed.id if failed else None,
+        failure=run.state.steps[failed.id].failure if failed else None,
+        had_succeeded=run.state.outcome is Outcome.SUCCEEDED,
+    )
+    return replace(way_back.plan, steps=steps, inputs=inputs, lock=run.plan.lock), undone
+
+
+def _claim_held(run: Recorded) -> ClaimHeld:
+    """Names who is in the way, and the commands that proceed all the same."""
+    started = run.events[0]
+    by = f" by {started.by}" if isinstance(started, RunStarted) else ""
+    undoable = run.run_id if run.plan.on_failure else None
+    if run.state.undone:
+        undoable = run.state.undone.run_id
+    ways = [f"runbook resume {run.run_id}"]
+    ways += [f"runbook rollback {undoable}"] if undoable else []
+    ways.append(f"runbook abort {run.run_id} --reason TEXT")
+    return ClaimHeld(
+        f"run `{run.run_id}`{by}, started {run.state.started_at:%Y-%m-%d %H:%M}Z,"
+        " has changed something and is not finished",
+        hint="\n".join(ways),
+    )
+
+
+def _with_undone(plan: Plan, undone: Undone) -> RunState:
+    return replace(begin(plan), undone=undone)
+
+
+def _first_batch(started: RunStarted) -> Batch:
+    return Batch(run_id=started.run_id, expected_seq=0, events=(started,), ids=(uuid4().hex,))
+
+
+def _next_batch(run: Recorded, event: Event) -> Batch:
+    return Batch(
+        run_id=run.run_id, expected_seq=len(run.events), events=(event,), ids=(uuid4().hex,)
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

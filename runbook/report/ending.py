@@ -1,0 +1,108 @@
+"""How a run that nobody drives any more stands, in one word and one exit status (execution.md)."""
+
+from enum import StrEnum
+
+from runbook.core.events import Outcome, Trigger
+from runbook.core.plan import Plan
+from runbook.core.state import (
+    Phase,
+    RunState,
+    Status,
+    has_changed,
+    is_in_doubt,
+    is_rollback_due,
+)
+from runbook.errors import ExitStatus, error_classes
+
+SIGNAL_STATUSES = {
+    "SIGHUP": ExitStatus.HUNG_UP,
+    "SIGINT": ExitStatus.INTERRUPTED,
+    "SIGTERM": ExitStatus.TERMINATED,
+}
+
+
+class End(StrEnum):
+    """The end states, as people read them."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled back"
+    ROLLBACK_FAILED = "rollback failed"
+    PARKED = "waiting for an answer"
+    INTERRUPTED = "interrupted"
+    UNFINISHED = "unfinished"
+    """Its driver died, or still lives."""
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+
+
+def end_of(plan: Plan, state: RunState, rollback: "tuple[Plan, RunState] | None" = None) -> End:
+    """The end state of a run; `rollback` is the one that followed it, if any did."""
+    if state.outcome is Outcome.HANDED_OVER and rollback is not None:
+        end = end_of(*rollback)
+        return {End.SUCCEEDED: End.ROLLED_BACK, End.FAILED: End.ROLLBACK_FAILED}.get(end, end)
+    if rollback is not None and rollback[1].outcome is Outcome.SUCCEEDED:
+        return End.ROLLED_BACK
+    match state.outcome:
+        case Outcome.SUCCEEDED:
+            return End.SUCCEEDED
+        case Outcome.ABORTED:
+            return End.ABORTED
+        case Outcome.SUPERSEDED:
+            return End.SUPERSEDED
+        case Outcome.FAILED | Outcome.HANDED_OVER:
+            return End.FAILED
+        case None:
+            return _end_of_unfinished(plan, state)
+
+
+def is_consent_due(plan: Plan, state: RunState) -> bool:
+    """Whether a person must say if a failure after a long interruption rolls back."""
+    if state.consent is not None or plan.on_failure is None or state.phase is not Phase.DRIVING:
+        return False
+    return is_rollback_due(plan, state) and (state.interrupted_s > plan.on_failure.stale_after_s)
+
+
+def _end_of_unfinished(plan: Plan, state: RunState) -> End:
+    statuses = {now.status for now in state.steps.values()}
+    if state.phase is Phase.STOPPING:
+        return End.INTERRUPTED
+    if Status.RUNNING in statuses:
+        return End.UNFINISHED
+    if statuses & {Status.ASKING, Status.DOUBTFUL} or is_consent_due(plan, state):
+        return End.PARKED
+    return End.UNFINISHED
+
+
+def exit_status(
+    plan: Plan, state: RunState, *, signal: str | None = None, is_unwritable: bool = False
+) -> ExitStatus:
+    """The exit status of the process that left a run in this state.
+
+    `signal` ended the driving; `is_unwritable`: the journal could not be written.
+    """
+    is_changed = any(has_changed(step, state.steps[step.id]) for step in plan.steps)
+    is_rollback_of_failure = state.trigger is Trigger.FAILURE
+    if is_unwritable:
+        is_serious = is_changed or state.undone is not None
+        return ExitStatus.ROLLBACK_FAILED if is_serious else ExitStatus.UNFIT
+    if state.outcome is Outcome.SUCCEEDED:
+        return ExitStatus.ROLLED_BACK if is_rollback_of_failure else ExitStatus.SUCCEEDED
+    if signal and state.phase not in (Phase.FAILED, Phase.ENDED):
+        return SIGNAL_STATUSES[signal]
+    if is_rollback_of_failure:
+        return ExitStatus.ROLLBACK_FAILED
+    has_doubt = any(is_in_doubt(now) for now in state.steps.values())
+    if state.undone is not None and (is_changed or has_doubt):
+        return ExitStatus.ROLLBACK_FAILED
+    if state.phase is not Phase.FAILED:
+        return ExitStatus.PARKED
+    return ExitStatus.FAILED if is_changed else _status_of_failure(plan, state)
+
+
+def _status_of_failure(plan: Plan, state: RunState) -> ExitStatus:
+    """Where nothing was changed, the failure itself says what kind of mending it needs."""
+    codes = [now.failure.code for now in state.steps.values() if now.failure]
+    known = error_classes()
+    statuses = {known[code].exit_status for code in codes if code in known}
+    return ExitStatus.UNFIT if statuses == {ExitStatus.UNFIT} else ExitStatus.FAILED

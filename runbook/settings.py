@@ -1,0 +1,88 @@
+"""What the program runs with: flags > environment > default."""
+
+import os
+import pwd
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook.errors import StateDirUnfit
+
+SYSTEM_STATE_DIR = Path("/var/lib/runbook")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One process's settings."""
+
+    state_dir: Path
+    """Where journal, locks, logs and restore points lie; outside every work tree."""
+    environ: Mapping[str, str]
+    user: str
+    is_interactive: bool
+    """Whether a person sits at a terminal that we may ask."""
+
+
+def load_settings(
+    environ: Mapping[str, str], *, state_dir: str | None, is_interactive: bool
+) -> Settings:
+    """Settings from what the command line and the environment say; raises StateDirUnfit."""
+    return Settings(
+        state_dir=_choose_state_dir(environ, state_dir),
+        environ=environ,
+        user=environ.get("SUDO_USER") or _account(),
+        is_interactive=is_interactive,
+    )
+
+
+def _account() -> str:
+    """The account's name; its number where the system has no name for it, as in some containers."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def _choose_state_dir(environ: Mapping[str, str], flag: str | None) -> Path:
+    """`/var/lib/runbook` where we may write it, else XDG; never a second journal in silence."""
+    named = flag or environ.get("RUNBOOK_STATE_DIR")
+    if named:
+        return Path(named).absolute()
+    if SYSTEM_STATE_DIR.exists():
+        if not os.access(SYSTEM_STATE_DIR, os.W_OK):
+            raise StateDirUnfit(
+                f"`{SYSTEM_STATE_DIR}` exists and is not ours to write",
+                hint="run as its owner (sudo), or choose another by --state-dir",
+            )
+        return SYSTEM_STATE_DIR
+    if os.access(SYSTEM_STATE_DIR.parent, os.W_OK):
+        return SYSTEM_STATE_DIR
+    base = environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(base, "runbook").absolute()
+
+
+def invocation(environ: Mapping[str, str], state_dir: str | None) -> str:
+    """How the user can call this program again: what a hint may say and be typed as it stands."""
+    program = Path(sys.argv[0])
+    for folder in environ.get("PATH", "").split(os.pathsep):
+        if folder and Path(folder, "runbook") == program.absolute():
+            command = "runbook"
+            break
+    else:
+        if program.name == "__main__.py":
+            command = f"{shlex.quote(sys.executable)} -m runbook"
+        else:
+            near = os.path.relpath(program) if program.exists() else "runbook"
+            # A bare name would be looked up in PATH, where it is not.
+            is_bare = program.exists() and "/" not in near
+            command = shlex.quote(f"./{near}" if is_bare else near)
+    return f"{command} --state-dir {shlex.quote(state_dir)}" if state_dir else command
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that comes with the program: inside the wheel, or beside the package."""
+    package = Path(__file__).parent
+    inside = package / "shipped" / name
+    return inside if inside.exists() else package.parent / name
