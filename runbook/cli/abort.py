@@ -1,0 +1,49 @@
+"""`runbook abort`: give up a run for good, after mending it by hand."""
+
+import click
+
+from runbook.app import open_app
+from runbook.cli.answers import Answers
+from runbook.cli.driving import recording_of, undone_of, watching
+from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.core.events import Outcome
+from runbook.errors import ExitStatus, UsageError
+from runbook.report.document import run_document
+from runbook.report.view import view_run
+
+
+@click.command("abort", context_settings=HELP)
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", metavar="TEXT", required=True, help="Why; it is recorded.")
+@output_option()
+@common_options
+@click.pass_obj
+def abort(options: Options, /, *, run_id: str, reason: str) -> ExitStatus:
+    """Give up a run for good: waits for what is in flight, records what stays in doubt.
+
+    For a person who has mended it by hand. Nothing is undone.
+
+    \b
+    Example:
+      runbook abort deploy-20261123-044003-7f3a --reason "restored by hand"
+    """
+    settings = options.settings()
+    answers = Answers(user=settings.user, is_interactive=False)
+    with open_app(settings) as app:
+        run = app.ledger.find(run_id)
+        with watching(options, answers) as watcher:
+            run = app.abort(run, reason=reason, watcher=watcher)
+        if run.state.outcome is not Outcome.ABORTED:
+            raise UsageError(
+                f"run `{run.run_id}` has ended already ({run.state.outcome})", hint="runbook status"
+            )
+        view = view_run(recording_of(run), undone=undone_of(app, run))
+        if options.output == "json":
+            options.answer_json("run", run_document(view, invocation=options.invocation()))
+            return ExitStatus.SUCCEEDED
+        lines = [f"aborted: {view.id}: {view.note}"]
+        doubts = [step.id for step in view.steps if step.is_in_doubt]
+        if doubts:
+            lines.append(f"still in doubt: {', '.join(doubts)}")
+        options.answer("\n".join(lines))
+    return ExitStatus.SUCCEEDED

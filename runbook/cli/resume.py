@@ -1,0 +1,94 @@
+"""`runbook resume`: go on with a run after its last completed step."""
+
+import click
+
+from runbook.app import App, open_app
+from runbook.cli.answers import Answers, check_steps_exist, parse_verdicts
+from runbook.cli.driving import drive
+from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.core.events import Outcome
+from runbook.engine.ledger import Recorded
+from runbook.errors import ExitStatus, UsageError
+
+
+@click.command("resume", context_settings=HELP)
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "--answer",
+    "verdicts",
+    multiple=True,
+    metavar="STEP=done|again|failed",
+    help="Say what became of a step in doubt, or yes (done) or no (failed) to what it asks.",
+)
+@click.option("--reason", metavar="TEXT", help="Why; goes with --answer and is recorded.")
+@click.option("-y", "--yes", "is_confirmed", is_flag=True, help="Answer what `confirm` steps ask.")
+@output_option("text", "json", "jsonl")
+@common_options
+@click.pass_obj
+def resume(
+    options: Options,
+    /,
+    *,
+    run_id: str | None,
+    verdicts: tuple[str, ...],
+    reason: str | None,
+    is_confirmed: bool,
+) -> ExitStatus | None:
+    """Go on with a run after its last completed step; without RUN, with the only unfinished one.
+
+    It ends with the exit status that the run would have ended with.
+
+    \b
+    Examples:
+      runbook resume
+      runbook resume deploy-20261123-044003-7f3a --answer migrate=done --reason "it is there"
+    """
+    settings = options.settings()
+    answers = Answers(
+        user=settings.user,
+        is_interactive=settings.is_interactive,
+        is_confirmed=is_confirmed,
+        verdicts=parse_verdicts(verdicts, reason),
+        reason=reason or "",
+    )
+    with open_app(settings) as app:
+        run = app.ledger.resumable(run_id)
+        if run is None:
+            return _nothing(options)
+        _refuse_given_up(run)
+        check_steps_exist(answers.verdicts, run.plan)
+        return _resume(options, app, run, answers)
+
+
+def _resume(options: Options, app: App, run: Recorded, answers: Answers) -> ExitStatus | None:
+    status = drive(
+        options,
+        app,
+        answers,
+        lambda watcher: app.resume(run, is_confirmed=answers.is_confirmed, watcher=watcher),
+        run=run,
+    )
+    for step in answers.verdicts:
+        options.say(f"nobody asked about `{step}`: that answer was not needed")
+    return status
+
+
+def _nothing(options: Options) -> ExitStatus:
+    if options.output == "text":
+        options.answer("nothing to resume: no run is unfinished")
+    else:
+        options.answer_json("run", {"run": None})
+    return ExitStatus.SUCCEEDED
+
+
+def _refuse_given_up(run: Recorded) -> None:
+    """A run that was given up is never taken up again."""
+    if run.state.outcome is Outcome.ABORTED:
+        raise UsageError(
+            f"run `{run.run_id}` was aborted, and does not go on", hint="runbook status"
+        )
+    if run.state.outcome is Outcome.SUPERSEDED:
+        raise UsageError(
+            f"run `{run.run_id}` was superseded by `{run.state.successor}`, and does not go on",
+            hint="runbook status",
+        )

@@ -1,0 +1,57 @@
+"""`runbook run`: compile a runbook and drive it to its end."""
+
+from pathlib import Path
+
+import click
+
+from runbook.app import open_app
+from runbook.cli.answers import Answers
+from runbook.cli.driving import drive, parse_assignments
+from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.errors import ExitStatus
+
+
+@click.command("run", context_settings=HELP)
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-e", "--env", "environment", metavar="NAME", help="The environment to act on.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Give an input. Repeatable."
+)
+@click.option("-y", "--yes", "is_confirmed", is_flag=True, help="Answer what `confirm` steps ask.")
+@output_option("text", "json", "jsonl")
+@common_options
+@click.pass_obj
+def run(
+    options: Options,
+    /,
+    *,
+    path: Path,
+    environment: str | None,
+    assignments: tuple[str, ...],
+    is_confirmed: bool,
+) -> ExitStatus | None:
+    """Run a runbook.
+
+    \b
+    Examples:
+      runbook run runbooks/deploy.yaml --set revision=v2
+      runbook run runbooks/deploy.yaml --env prod --yes
+    """
+    given = parse_assignments(assignments)
+    settings = options.settings()
+    answers = Answers(
+        user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
+    )
+    with open_app(settings) as app:
+        return drive(
+            options,
+            app,
+            answers,
+            lambda watcher: app.run(
+                path,
+                given=given,
+                environment=environment,
+                is_confirmed=is_confirmed,
+                watcher=watcher,
+            ),
+        )

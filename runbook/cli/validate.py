@@ -1,0 +1,132 @@
+"""`runbook validate`: check runbooks; nothing is executed."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.errors import ExitStatus, UsageError
+from runbook.kinds import discover
+from runbook.language import compile as language
+from runbook.language.diagnostics import Diagnostic, in_order, render_all, to_json
+
+MAX_ANNOTATIONS = 10
+"""GitHub shows no more of each severity a step (actions/toolkit#734)."""
+
+
+@click.command("validate", context_settings=HELP)
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--strict", "is_strict", is_flag=True, help="Count warnings as errors.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    help="How to show findings; `github`: with annotations.",
+)
+@output_option()
+@common_options
+@click.pass_obj
+def validate(
+    options: Options, /, *, paths: tuple[Path, ...], is_strict: bool, form: str | None
+) -> ExitStatus:
+    """Check runbooks; without PATH, every one in ./runbooks. Nothing is executed."""
+    files = find_runbooks(paths)
+    registry = discover()
+    found = [d for path in files for d in language.validate(path, registry=registry)]
+    diagnostics = in_order(found)
+    is_invalid = any(each.is_error or is_strict for each in diagnostics)
+    status = ExitStatus.INVALID if is_invalid else ExitStatus.SUCCEEDED
+    if (form or options.output) == "json":
+        content = {
+            "files": [_name(path) for path in files],
+            "is_valid": not is_invalid,
+            "exit_status": int(status),
+            "diagnostics": to_json(diagnostics),
+        }
+        options.answer_json("diagnostics", content)
+        return status
+    if diagnostics:
+        options.say(_in_color(render_all(diagnostics), options))
+    if form == "github" and diagnostics:
+        options.answer("\n".join(annotations(diagnostics)))
+    if not is_invalid:
+        noun = "runbook" if len(files) == 1 else "runbooks"
+        options.answer(f"{len(files)} {noun} valid: {', '.join(map(_name, files))}")
+    return status
+
+
+def find_runbooks(paths: Sequence[Path]) -> list[Path]:
+    """The files that are named, and in folders that are named all that are runbooks."""
+    files: list[Path] = []
+    for path in paths or [Path("runbooks")]:
+        if path.is_dir():
+            files += sorted(file for file in path.rglob("*.yaml") if _is_runbook(file))
+        elif paths:
+            files.append(path)
+    if not files:
+        where = ", ".join(map(str, paths)) or "./runbooks"
+        raise UsageError(f"there is no runbook in `{where}`", hint="runbook validate PATH")
+    return files
+
+
+def _is_runbook(file: Path) -> bool:
+    """Whether the file says that it is one: others may lie beside it."""
+    try:
+        text = file.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"(?m)^['\"]?runbook['\"]?\s*:", text) is not None
+
+
+def _name(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def _in_color(text: str, options: Options) -> str:
+    """The severity of each finding in colour."""
+    colors = {"error": "red", "warning": "yellow"}
+    return re.sub(
+        r"(?m)^(error|warning)\[\w+\]",
+        lambda found: options.mark(found[0], colors[found[1]], sys.stderr),
+        text,
+    )
+
+
+def annotations(diagnostics: Sequence[Diagnostic]) -> list[str]:
+    """Findings as GitHub workflow commands, as many of each severity as it shows."""
+    lines = []
+    for severity in ("error", "warning"):
+        found = [each for each in diagnostics if each.severity == severity]
+        lines += [_annotation(each) for each in found[:MAX_ANNOTATIONS]]
+        if len(found) > MAX_ANNOTATIONS:
+            lines.append(
+                f"{len(found) - MAX_ANNOTATIONS} more of severity {severity} are not annotated"
+            )
+    return lines
+
+
+def _annotation(diagnostic: Diagnostic) -> str:
+    hint = f" - {diagnostic.hint}" if diagnostic.hint else ""
+    properties = {
+        "file": diagnostic.file,
+        "line": diagnostic.line,
+        "col": diagnostic.column,
+        "endLine": diagnostic.end_line,
+        "endColumn": diagnostic.end_column,
+        "title": f"runbook {diagnostic.code}",
+    }
+    pairs = ",".join(f"{key}={_property(str(value))}" for key, value in properties.items())
+    return f"::{diagnostic.severity} {pairs}::{_message(diagnostic.message + hint)}"
+
+
+def _message(text: str) -> str:
+    """Escaped as GitHub's toolkit does (actions/toolkit, command.ts)."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,183 @@
+"""run, resume, rollback and abort, over real runs of tiny runbooks."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+BAD, DEPLOY = "runbooks/bad.yaml", "runbooks/deploy.yaml"
+
+
+def test_a_run_answers_with_one_line(cli: Any) -> None:
+    said = cli("run", "runbooks/ok.yaml")
+
+    assert said.status == 0
+    assert said.out.startswith("succeeded: ok-")
+    assert len(said.out.splitlines()) == 1
+    assert " one | ok" in said.err
+
+
+def test_quiet_says_nothing_but_the_end(cli: Any) -> None:
+    said = cli("run", "runbooks/ok.yaml", "-q")
+
+    assert said.err == ""
+    assert said.out.startswith("succeeded")
+
+
+def test_verbose_shows_what_steps_log(cli: Any) -> None:
+    said = cli("run", "runbooks/ok.yaml", "-v")
+
+    assert "one | hello" in said.err
+
+
+def test_jsonl_is_an_event_a_line_after_the_version(cli: Any) -> None:
+    said = cli("run", "runbooks/ok.yaml", "-o", "jsonl")
+
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert lines[0]["type"] == "version"
+    assert lines[0]["format"] == "runbook.events/1"
+    assert lines[1]["type"] == "RunStarted"
+    assert lines[-1]["type"] == "ended"
+    assert lines[-1]["exit_status"] == 0
+    numbers = [line["seq"] for line in lines if "seq" in line]
+    assert numbers == list(range(len(numbers)))
+
+
+def test_json_is_one_document_of_the_end(cli: Any) -> None:
+    said = cli("run", "runbooks/ok.yaml", "-o", "json")
+
+    assert said.document["format"] == "runbook.run/1"
+    assert said.document["end"] == "succeeded"
+    assert [step["status"] for step in said.document["steps"]] == ["succeeded"] * 3
+
+
+def test_a_failed_rollback_ends_with_the_command_that_finishes_it(cli: Any, project: Path) -> None:
+    failed = cli("run", BAD)
+    (project / "runbooks" / "mended").touch()
+
+    program, *arguments = shlex.split(failed.last_line)
+    finished = cli(*arguments)
+
+    assert (failed.status, program) == (4, "runbook")
+    assert "touch mended, then resume." in failed.out
+    assert finished.status == 3
+    assert finished.last_line.startswith("rolled back: the system is as before, bad-")
+
+
+def test_a_failure_that_changed_nothing_says_so_and_goes_on(cli: Any, project: Path) -> None:
+    failed = cli("run", "runbooks/plain.yaml")
+    (project / "runbooks" / "mended").touch()
+
+    finished = cli(*shlex.split(failed.last_line)[1:])
+
+    assert failed.status == 1
+    assert "the system is as it was" in failed.out
+    assert finished.status == 0
+
+
+def test_what_is_in_the_way_is_named_with_the_three_commands(cli: Any) -> None:
+    held = cli("run", BAD)
+    who = cli("history", "-o", "json").document["runs"][0]["by"]
+
+    said = cli("run", "runbooks/ok.yaml")
+
+    commands = [line.split("help: ")[-1].strip() for line in said.err.splitlines()[-3:]]
+    assert (held.status, said.status) == (4, 6)
+    assert f"by {who}, started" in said.err
+    assert [line.split()[:2] for line in commands] == [
+        ["runbook", "resume"],
+        ["runbook", "rollback"],
+        ["runbook", "abort"],
+    ]
+
+
+def test_after_abort_the_next_run_starts(cli: Any) -> None:
+    held = cli("run", BAD, "-o", "json").document["id"]
+
+    aborted = cli("abort", held, "--reason", "mended by hand")
+    after = cli("run", "runbooks/ok.yaml")
+
+    assert aborted.status == 0
+    assert aborted.out == f"aborted: {held}: mended by hand\n"
+    assert after.status == 0
+
+
+def test_an_aborted_run_is_not_resumed(cli: Any) -> None:
+    held = cli("run", BAD, "-o", "json").document["id"]
+    cli("abort", held, "--reason", "x")
+
+    said = cli("resume", held)
+
+    assert said.status == 2
+    assert "was aborted" in said.err
+
+
+def test_nothing_to_resume_is_no_error(cli: Any) -> None:
+    cli("run", "runbooks/ok.yaml")
+
+    said = cli("resume")
+
+    assert (said.status, said.out) == (0, "nothing to resume: no run is unfinished\n")
+
+
+def test_a_confirmation_without_a_terminal_is_refused_before_the_first_step(
+    cli: Any, project: Path
+) -> None:
+    said = cli("run", "runbooks/sure.yaml")
+
+    assert said.status == 2
+    assert "--yes" in said.err
+    assert not (project / "runbooks" / "there").exists()
+
+
+def test_yes_answers_a_confirmation(cli: Any) -> None:
+    assert cli("run", "runbooks/sure.yaml", "--yes").status == 0
+
+
+def test_a_rollback_by_hand_undoes_the_newest_run(cli: Any, project: Path) -> None:
+    cli("run", DEPLOY)
+
+    said = cli("rollback", "--set", "data=keep")
+    again = cli("rollback", "--set", "data=keep")
+
+    assert said.status == 0
+    assert "is undone" in said.out
+    assert not (project / "runbooks" / "there").exists()
+    assert again.status == 0
+    assert "undone already" in again.out
+
+
+def test_a_rollback_without_its_inputs_is_refused_with_what_to_add(cli: Any) -> None:
+    cli("run", DEPLOY)
+
+    said = cli("rollback")
+
+    assert said.status == 2
+    assert "--set data=restore" in said.err
+
+
+def test_wrong_words_are_refused(cli: Any) -> None:
+    cases = {
+        ("run", DEPLOY, "--set", "novalue"): "NAME=VALUE",
+        ("run", DEPLOY, "--set", "a=1", "--set", "a=2"): "twice",
+        ("resume", "--answer", "x=done"): "--reason",
+        ("resume", "--reason", "x"): "--answer",
+        ("resume", "--answer", "x=maybe", "--reason", "x"): "STEP=done",
+        ("resume", "nope"): "no run `nope`",
+        ("abort", "nope"): "--reason",
+    }
+
+    for arguments, expected in cases.items():
+        said = cli(*arguments)
+
+        assert said.status == 2, arguments
+        assert expected in said.err, arguments
+
+
+def test_an_answer_for_a_step_that_is_not_there_is_refused(cli: Any) -> None:
+    cli("run", BAD)
+
+    said = cli("resume", "--answer", "udno=done", "--reason", "x")
+
+    assert said.status == 2
+    assert "did you mean `undo`?" in said.err
