@@ -1,0 +1,99 @@
+"""The reference pages, made from the code: kinds, commands, errors, states."""
+
+import inspect
+
+import click
+
+from runbook.cli.main import COMMANDS, program
+from runbook.core.machine import RUN_TRANSITIONS, STEP_TRANSITIONS
+from runbook.errors import error_classes
+from runbook.kinds import discover
+from runbook.language.findings import FINDINGS
+from runbook.report.reference import FieldReference, KindReference, refer_to
+
+NOTE = "<!-- Generated from the code by `make generate`. -->\n"
+
+
+def reference_pages() -> dict[str, str]:
+    """Path below `docs/reference/` to text."""
+    return {
+        "kinds.md": _kinds(),
+        "commands.md": _commands(),
+        "errors.md": _errors(),
+        "states.md": _states(),
+    }
+
+
+def _kinds() -> str:
+    registry = discover()
+    references = [refer_to(name, registry.find(name)) for name in registry.names]
+    parts = [NOTE, "# Step kinds\n", "| kind | effect | in doubt | |\n|---|---|---|---|"]
+    parts += [
+        f"| [{each.name}](#{each.name}) | {each.effect} | {each.doubt} | {each.summary} |"
+        for each in references
+    ]
+    return "\n".join(parts) + "\n" + "".join(_kind(each) for each in references)
+
+
+def _kind(kind: KindReference) -> str:
+    parts = [f"\n## {kind.name}\n", kind.summary]
+    if kind.details:
+        parts += ["", kind.details]
+    parts += ["", f"Effect: {kind.effect}. In doubt: {kind.doubt}. Timeout: {kind.timeout}."]
+    if kind.example:
+        parts += ["", "```yaml", kind.example, "```"]
+    parts += _table("parameter", kind.parameters) + _table("output", kind.outputs)
+    return "\n".join(parts) + "\n"
+
+
+def _table(title: str, fields: tuple[FieldReference, ...]) -> list[str]:
+    if not fields:
+        return []
+    rows = [f"\n| {title} | type | | |\n|---|---|---|---|"]
+    for field in fields:
+        need = "required" if field.is_required else f"default `{field.default or 'none'}`"
+        kind = field.type.replace("|", "\\|")
+        rows.append(f"| `{field.name}` | {kind} | {need} | {field.description} |")
+    return rows
+
+
+def _commands() -> str:
+    parts = [NOTE, "# Commands\n", "```text", _help(program, "runbook"), "```"]
+    root = click.Context(program, info_name="runbook")
+    for name in COMMANDS:
+        command = program.get_command(root, name)
+        assert command is not None, name
+        parts += [f"\n## runbook {name}\n", "```text", _help(command, f"runbook {name}"), "```"]
+    return "\n".join(parts) + "\n"
+
+
+def _help(command: click.Command, name: str) -> str:
+    context = click.Context(command, info_name=name, max_content_width=90, terminal_width=90)
+    return command.get_help(context)
+
+
+def _errors() -> str:
+    parts = [NOTE, "# Errors\n", "## In a runbook\n"]
+    parts += ["All at once, in order of place; exit status 2; nothing has run.\n"]
+    parts += [f"### {code}\n\n{text}\n" for code, text in sorted(FINDINGS.items())]
+    parts += ["## Of a command or a step\n"]
+    for code, error in error_classes().items():
+        status = f"{error.exit_status.value} {error.exit_status.name.lower()}"
+        text = inspect.getdoc(error) or ""
+        parts.append(f"### {code}\n\n`{error.__name__}`, exit status {status}.\n\n{text}\n")
+    return "\n".join(parts)
+
+
+def _states() -> str:
+    steps = "\n".join(
+        f"    {before} --> {after}: {event}" for (before, event), after in STEP_TRANSITIONS.items()
+    )
+    runs = "\n".join(
+        f"    {before} --> {after}: {event}" for (before, event), after in RUN_TRANSITIONS.items()
+    )
+    return (
+        f"{NOTE}\n# States\n\nFrom the tables in `runbook/core/machine.py`;"
+        " an event that is not here is refused.\n\n"
+        f"## A step\n\n```mermaid\nstateDiagram-v2\n    [*] --> waiting\n{steps}\n```\n\n"
+        f"## A run\n\n```mermaid\nstateDiagram-v2\n    [*] --> new\n{runs}\n```\n"
+    )
