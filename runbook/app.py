@@ -106,26 +106,25 @@ class App:
             environ=self.settings.environ,
             environment=environment,
         )
-        return self._start(plan, None, is_confirmed=is_confirmed, watcher=watcher)
+        return self._start(plan, is_confirmed=is_confirmed, watcher=watcher)
 
-    def _start(
-        self, plan: Plan, replaced: Recorded | None, *, is_confirmed: bool, watcher: Watcher
-    ) -> Ending:
-        """Start a run of a plan; `replaced` is begun anew by it."""
+    def _start(self, plan: Plan, *, is_confirmed: bool, watcher: Watcher) -> Ending:
+        """Start a run of a plan."""
         scene = self._scene(plan)
         self._refuse_unfit(scene, is_confirmed=is_confirmed)
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
-            superseded = self._supersede(plan.lock, run_id, watcher, replaced)
+            superseded = self._supersede(plan.lock, run_id, watcher)
             self.journal.append([*superseded, _first_batch(self._started(run_id, plan))])
             return self._drive(run_id, scene, watcher, lock)
 
     def _refuse_unfit(self, scene: Scene, *, is_confirmed: bool) -> None:
         """What must be known before a run is even recorded."""
         state = begin(scene.plan)
+        state_dir = self.settings.state_dir.resolve()
         for resource in scene.resources(state).values():
-            if isinstance(resource, Git | Directory) and self.settings.state_dir.is_relative_to(
-                resource.path
+            if isinstance(resource, Git | Directory) and state_dir.is_relative_to(
+                resource.path.resolve()
             ):
                 raise StateDirUnfit(
                     f"the state directory `{self.settings.state_dir}` lies inside"
@@ -143,12 +142,17 @@ class App:
                 )
 
     def _supersede(
-        self, lock: str, run_id: str, watcher: Watcher, replaced: Recorded | None
+        self, lock: str, run_id: str, watcher: Watcher, *, undone: str | None = None
     ) -> list[Batch]:
-        """Last events of the runs that this one takes the place of; raises ClaimHeld."""
+        """Last events of the runs that this one takes the place of; raises ClaimHeld.
+
+        The run that it undoes is not one of them.
+        """
         batches = []
         for run in self.ledger.unfinished(lock):
-            if run.standing is Standing.CLAIMS and (not replaced or run.run_id != replaced.run_id):
+            if run.run_id == undone:
+                continue
+            if run.standing is Standing.CLAIMS:
                 raise _claim_held(run)
             watcher.notice(
                 f"supersedes {run.run_id}, which is not finished and changed nothing due"
@@ -196,7 +200,7 @@ class App:
                     return Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
                 return self._drive(run.run_id, scene, watcher, lock)
         watcher.notice(f"{run.run_id} had changed nothing and is too old: begun anew")
-        return self._start(run.plan, run, is_confirmed=is_confirmed, watcher=watcher)
+        return self._start(run.plan, is_confirmed=is_confirmed, watcher=watcher)
 
     # --- rollback -------------------------------------------------------------------------
 
@@ -209,10 +213,10 @@ class App:
         way_back = run.plan.on_failure
         if way_back is None:
             raise RollbackRefused(f"run `{run.run_id}` pins no rollback")
-        if run.state.outcome is Outcome.HANDED_OVER:
-            return self.resume(
-                self.ledger.newest_of(run), is_confirmed=is_confirmed, watcher=watcher
-            )
+        begun = self.ledger.rollback_of(run.run_id)
+        if begun is not None and begun.standing is Standing.CLAIMS:
+            watcher.notice(f"goes on with {begun.run_id}, which undoes {run.run_id}")
+            return self.resume(begun, is_confirmed=is_confirmed, watcher=watcher)
         inputs = ask_inputs(way_back.plan.input_types)
         with self._lock(run.plan.lock, run.run_id) as lock:
             run = self._settle(self.ledger.recorded(run.run_id), watcher, lock)
@@ -221,12 +225,13 @@ class App:
             scene = self._scene(plan, _with_undone(plan, undone))
             self._refuse_unfit(scene, is_confirmed=is_confirmed)
             started = self._started(run_id, plan, undone)
+            superseded = self._supersede(plan.lock, run_id, watcher, undone=run.run_id)
             handed_over = RunFinished(
                 at=_now(), outcome=Outcome.HANDED_OVER, by=self.settings.user, successor=run_id
             )
             is_open = run.state.phase is not Phase.ENDED
             last = [_next_batch(run, handed_over)] if is_open else []
-            self.journal.append([*last, _first_batch(started)])
+            self.journal.append([*superseded, *last, _first_batch(started)])
             return self._drive(run_id, scene, watcher, lock)
 
     def _hand_over(

@@ -1,24 +1,29 @@
-"""The step author's whole interface: Spec, Outputs, Context, StepKind, and how kinds are found.
+"""The step author's whole interface: Spec, Outputs, Context, StepKind.
 
 A kind is one module in `runbook/steps/`; the module's name is the kind's name, its `STEP` the value.
-Nothing is registered anywhere else.
+Nothing is registered anywhere else; how kinds are found: registry.py.
 """
 
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from runbook.core.events import Trigger
 from runbook.core.failure import Failure
-from runbook.core.plan import Effect, JsonObject, Rerun
-from runbook.resources import MODEL_CONFIG
+from runbook.core.kind import EffectFrom
+from runbook.core.plan import Effect, Json, JsonObject, Rerun
+from runbook.resources import MODEL_CONFIG, Written
 from runbook.tools.command import Command, Completed
 from runbook.units import FRACTION_PATTERN, SIZE_PATTERN, parse_fraction, parse_size_bytes
 
@@ -38,9 +43,6 @@ class Outputs(BaseModel):
 
     model_config = MODEL_CONFIG
 
-
-STEPS_PACKAGE = "runbook.steps"
-"""Named, not imported: the steps know this module, not the other way round."""
 
 S = TypeVar("S", bound=Spec)
 O = TypeVar("O", bound=Outputs)
@@ -78,14 +80,7 @@ Fraction = Annotated[
     float,
     BeforeValidator(_parse_fraction),
     Field(ge=0, le=1),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": FRACTION_PATTERN},
-                {"type": "number", "minimum": 0, "maximum": 1},
-            ]
-        }
-    ),
+    Written("fraction", FRACTION_PATTERN, maximum=1),
 ]
 """A number from 0 to 1; written `0.10` or `10%`."""
 
@@ -93,11 +88,34 @@ Size = Annotated[
     int,
     BeforeValidator(_parse_size),
     Field(ge=0),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": 0}]}
-    ),
+    Written("bytes", SIZE_PATTERN, is_whole=True),
 ]
 """Bytes; written `512MiB`, `10GB` or as a whole number."""
+
+
+# --- rules between the fields of a Spec -----------------------------------------------------
+
+
+def rules(*stated: JsonObject) -> ConfigDict:
+    """The configuration of a model that refuses what these refuse, and nothing else.
+
+    So that `validate` need not load the kind: what its own validators refuse must all stand here.
+    """
+    return ConfigDict(json_schema_extra={"allOf": [*stated]})
+
+
+def rule(message: str, schema: JsonObject) -> JsonObject:
+    """A JSON Schema that the parameters must fit, and what people are told where they do not."""
+    return {**schema, "x-message": message}
+
+
+def exactly_one(first: str, second: str) -> JsonObject:
+    """The rule that one of two parameters is given, and not both."""
+    alternatives: list[Json] = [
+        {"required": [first], "not": {"required": [second]}},
+        {"required": [second], "not": {"required": [first]}},
+    ]
+    return rule(f"expected either `{first}` or `{second}`", {"anyOf": alternatives})
 
 
 # --- what a probe may find ------------------------------------------------------------------
@@ -301,8 +319,8 @@ class StepKind(Generic[S, O]):
 
     spec: type[S]
     outputs: type[O]
-    effect: Effect | Callable[[Mapping[str, Any]], Effect]
-    """What it does to the world; a function of the raw `with` where the author of the step says."""
+    effect: Effect | EffectFrom
+    """What it does to the world; or which parameter says so."""
     rerun: Rerun | None
     """How doubt is settled; None: the author of the step says, by `rerun:` or by `creates` or `probe`."""
     describe: Callable[[S], str]
@@ -333,32 +351,3 @@ class StepKind(Generic[S, O]):
     """Whether this step will ask a person, so that a run without a terminal can refuse beforehand."""
     retry_forbidden: str | None = None
     """Why a step of this kind may not have `retry`; absent: it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registry:
-    """The step kinds that there are, loaded when first asked for."""
-
-    names: tuple[str, ...]
-    """Every kind's name, sorted."""
-    _load: Callable[[str], StepKind[Any, Any]] = field(repr=False)
-
-    def find(self, name: str) -> StepKind[Any, Any]:
-        """The kind of that name; raises KeyError."""
-        if name not in self.names:
-            raise KeyError(name)
-        return self._load(name)
-
-
-@cache
-def _load_step(name: str) -> StepKind[Any, Any]:
-    kind: StepKind[Any, Any] = import_module(f"{STEPS_PACKAGE}.{name}").STEP
-    return kind
-
-
-def discover() -> Registry:
-    """The kinds in `runbook/steps/`: every module whose name does not begin with `_`."""
-    modules = pkgutil.iter_modules(import_module(STEPS_PACKAGE).__path__)
-    return Registry(
-        tuple(sorted(m.name for m in modules if not m.name.startswith("_"))), _load_step
-    )

@@ -4,10 +4,19 @@ A resource is data. What is done to it stands in the step kinds, how in `tools/`
 names a resource; by the time the step runs, the engine has put the resource itself in its place.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from runbook.core.secret import Secret
 from runbook.units import DURATION_PATTERN, parse_duration_s
@@ -29,18 +38,46 @@ AbsolutePath = Annotated[
 ]
 """A path, relative to the file that names it; absolute once validated."""
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """JSON Schema of a measure: text with a unit, or a bare number; bounds hold for both.
+
+    `x-measure` is the program's own keyword: what a pattern cannot say of a text's value.
+    """
+
+    unit: str
+    """The input type that is written in the same way."""
+    pattern: str
+    is_whole: bool = False
+    maximum: float | None = None
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        bounds: dict[str, Any] = {"minimum": 0}
+        if self.maximum is not None:
+            bounds["maximum"] = self.maximum
+        bounds |= _own_bounds(core_schema)
+        if "exclusiveMinimum" in bounds:
+            del bounds["minimum"]
+        measure = {"unit": self.unit, **bounds}
+        text = {"type": "string", "pattern": self.pattern, "x-measure": measure}
+        return {"anyOf": [text, {"type": "integer" if self.is_whole else "number", **bounds}]}
+
+
+def _own_bounds(core_schema: Any) -> dict[str, Any]:
+    """What the field that has this type demands besides."""
+    while "schema" in core_schema:
+        core_schema = core_schema["schema"]
+    words = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+    return {word: core_schema[key] for key, word in words.items() if key in core_schema}
+
+
 Duration = Annotated[
     float,
     BeforeValidator(_parse_duration),
     Field(ge=0),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": DURATION_PATTERN},
-                {"type": "number", "minimum": 0},
-            ]
-        }
-    ),
+    Written("duration", DURATION_PATTERN),
 ]
 """Seconds; written `90s`, `10m`, `1h30m` or as a bare number of seconds."""
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from runbook.app import App
 from runbook.cli.answers import Answers
 from runbook.cli.options import Options
+from runbook.core.state import Phase
 from runbook.engine.ledger import Recorded
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus, JournalUnwritable, UsageError
@@ -71,7 +72,7 @@ def drive(
         with watching(options, answers) as watcher:
             ending = act(watcher)
     except JournalUnwritable as error:
-        if run is None:
+        if run is None or run.state.phase is Phase.ENDED:
             raise
         ending = Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
     return conclude(options, app, ending) if ending else None

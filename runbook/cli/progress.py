@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from runbook.core.events import (
+    ApprovalGiven,
     ApprovalRequested,
     DoubtSettled,
     Event,
@@ -12,6 +14,7 @@ from runbook.core.events import (
     StepSkipped,
     StepStarted,
     StepSucceeded,
+    Verdict,
 )
 from runbook.core.plan import Plan
 from runbook.report.lines import Line, Mark, Teller
@@ -25,6 +28,14 @@ class Flight:
     """When it started, or was taken up again, by the monotonic clock."""
     line: str = ""
     """What it showed last."""
+
+
+def _completes(
+    event: Event,
+) -> TypeGuard[StepSucceeded | StepSkipped | ApprovalGiven | DoubtSettled]:
+    if isinstance(event, DoubtSettled):
+        return event.verdict is Verdict.DONE
+    return isinstance(event, StepSucceeded | StepSkipped | ApprovalGiven)
 
 
 @dataclass(slots=True)
@@ -60,7 +71,7 @@ class Progress:
 
     def _in_short(self, events: Sequence[Event], lines: list[Line]) -> list[Line]:
         """The header, what was done before, and what was in flight when the last process went."""
-        over = [e.step for e in events if isinstance(e, StepSucceeded | StepSkipped | DoubtSettled)]
+        over = [event.step for event in events if _completes(event)]
         told = [line for line in lines if not line.step]
         short = [told[0]] if told else []
         if done := [step for step in dict.fromkeys(over) if step not in self.flights]:

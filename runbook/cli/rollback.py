@@ -63,7 +63,7 @@ def rollback(
             lambda watcher: app.rollback(
                 run, ask_inputs=ask_inputs, is_confirmed=is_confirmed, watcher=watcher
             ),
-            run=run,
+            run=app.ledger.newest_of(run),
         )
         return _undone_already(options, run) if status is None else status
 

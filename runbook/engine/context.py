@@ -85,6 +85,11 @@ class StepContext:
         """Make `check`, `sleep` and `run` raise StepStopped from now on; from any thread."""
         self._stopped.set()
 
+    @property
+    def is_told_to_stop(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

@@ -35,9 +35,9 @@ from runbook.engine.context import StepContext, StepLog
 from runbook.engine.drive import Decide, Report, Turn, drive
 from runbook.engine.perform import Attempt, AttemptEnd, describe_failure
 from runbook.engine.scene import Scene
-from runbook.engine.signals import hear_signals, interruptible
+from runbook.engine.signals import PromptInterrupted, hear_signals, interruptible
 from runbook.engine.watcher import Ending, Watcher
-from runbook.errors import JournalUnwritable, RunbookError
+from runbook.errors import InputError, JournalUnwritable, RunbookError, StepError
 from runbook.tools.redactor import Redactor
 
 LEAVE_AFTER_S = 4.0
@@ -103,7 +103,7 @@ class LocalRuntime:
     def run(self, decide: Decide = next_actions) -> Ending:
         """Drive the run until its end, a signal, a question nobody answers, or a full disk."""
         loop = drive(self.scene.plan, self.state, decide)
-        error: JournalUnwritable | None = None
+        error: RunbookError | None = None
         with hear_signals(lambda name: self._inbox.put(_Signalled(name))):
             try:
                 turn = next(loop)
@@ -113,8 +113,9 @@ class LocalRuntime:
                     self.state = turn.state
             except StopIteration as end:
                 self.state = end.value
-            except JournalUnwritable as unwritable:
-                error = unwritable
+            except (JournalUnwritable, InputError, StepError) as refusal:
+                # The journal cannot be written, or the rollback's inputs cannot be made out.
+                error = refusal
         return Ending(
             run_id=self.run_id,
             plan=self.scene.plan,
@@ -294,8 +295,8 @@ class LocalRuntime:
         try:
             with interruptible():
                 answer = self.watcher.answer(self.scene.plan, self.state, ask)
-        except KeyboardInterrupt:
-            self._inbox.put(_Signalled("SIGINT"))
+        except PromptInterrupted as interrupted:
+            self._inbox.put(_Signalled(interrupted.name))
             return True
         if answer is None:
             return False
@@ -356,13 +357,14 @@ class LocalRuntime:
         self._scheduled.clear()
         if len(self._signals) == 1:
             self._record(CancelRequested(at=_now(), by="", signal=name))
-            if changing and self.is_interactive:
+            can_wait = self.is_interactive and name != "SIGHUP"
+            if changing and can_wait:
                 names = ", ".join(f"`{step}`" for step in changing)
                 self.watcher.notice(
                     f"interrupted: waiting for {names} to end;"
                     " press Ctrl-C again to stop it and leave it in doubt"
                 )
-            if not self.is_interactive:
+            if not can_wait:
                 self._leave_at = time.monotonic() + LEAVE_AFTER_S
             return
         for step in changing:

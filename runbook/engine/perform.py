@@ -65,6 +65,9 @@ class Attempt:
         except CommandGone:
             return self._guard(self._settle_by_policy)
         except StepStopped:
+            if not self.context.is_told_to_stop:
+                # The command in doubt had been stopped by whoever drove the run before us.
+                return self._guard(self._settle_by_policy)
             if self.step.effect is not Effect.READS:
                 return None
             return self._doubt(Verdict.AGAIN, "stopped", "stopped before its end", changed=False)

@@ -27,14 +27,20 @@ def hear_signals(tell: Callable[[str], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class PromptInterrupted(BaseException):
+    """A signal arrived while a person was being asked. No error: nothing may swallow it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt: else a prompt would go on waiting."""
-    if threading.current_thread() is not threading.main_thread():
+    """Let signals raise PromptInterrupted: a handler that takes note would leave it waiting."""
+
+    def interrupt(name: str) -> None:
+        raise PromptInterrupted(name)
+
+    with hear_signals(interrupt):
         yield
-        return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

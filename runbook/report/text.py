@@ -69,7 +69,7 @@ def _head(view: RunView) -> str:
 def _facts(view: RunView, invocation: str, log_dir: str, width: int) -> list[str]:
     rows = []
     if view.error:
-        rows.append(_row("Why", view.error, width))
+        rows.append(_row("Stopped", view.error, width))
     if view.failed and view.end is not End.INTERRUPTED:
         rows += _failure_lines(view.failed, width)
     for waiting in view.waiting:

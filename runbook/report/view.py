@@ -136,7 +136,6 @@ def view_run(
     """See a run; `undone` is what it undoes, `rollback` what followed it."""
     plan, state = run.plan, run.state
     steps = tuple(_view_steps(run))
-    failed = failed_step(plan, state)
     first, last = run.events[0], run.events[-1]
     assert isinstance(first, RunStarted)
     end = end_of(plan, state, (rollback.plan, rollback.state) if rollback else None)
@@ -158,7 +157,7 @@ def view_run(
         error=error,
         note=last.reason if isinstance(last, RunFinished) else "",
         steps=steps,
-        failed=next((s for s in steps if failed and s.id == failed.id), _first_failed(steps)),
+        failed=_failed(run, steps),
         waiting=tuple(_waiting(plan, state)) if state.phase is Phase.DRIVING else (),
         undone=view_run(undone) if undone else None,
         is_changed=_is_changed(run) or undone_changed,
@@ -186,9 +185,12 @@ def _can_roll_back(run: Recording) -> bool:
     return after in (Status.SUCCEEDED, Status.SKIPPED) and _is_changed(run)
 
 
-def _first_failed(steps: Sequence[StepView]) -> StepView | None:
-    """Where no main step failed, a finally step may have."""
-    return next((s for s in steps if s.status is Status.FAILED), None)
+def _failed(run: Recording, steps: Sequence[StepView]) -> StepView | None:
+    """The step whose failure ended the run; where no main step failed, a finally step may have."""
+    failed = failed_step(run.plan, run.state)
+    if failed is None:
+        return next((view for view in steps if view.status is Status.FAILED), None)
+    return next(view for view in steps if view.id == failed.id)
 
 
 def _waiting(plan: Plan, state: RunState) -> list[Waiting]:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
+from runbook.kinds import exactly_one, rule, rules
 from runbook.resources import MODEL_CONFIG, Duration, PossiblySecret
 from runbook.tools.http import Answer, NoAnswer, Request, ask
 
@@ -19,7 +20,18 @@ _EXCERPT_CHARACTERS = 120
 class HttpExpectation(BaseModel):
     """A request, and what its answer must be: everything given must hold."""
 
-    model_config = MODEL_CONFIG
+    model_config = MODEL_CONFIG | rules(
+        exactly_one("get", "url"),
+        rule(
+            "`get` goes with `method: GET` only; write `url`",
+            {
+                "not": {
+                    "required": ["get", "method"],
+                    "properties": {"method": {"enum": ["HEAD", "OPTIONS", "POST"]}},
+                }
+            },
+        ),
+    )
 
     get: str | None = None
     """URL to GET. Either this or `url`."""

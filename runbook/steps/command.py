@@ -3,12 +3,13 @@
 import json
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
+from runbook.core.kind import EffectFrom
 from runbook.core.plan import Effect
 from runbook.errors import CommandFailed
 from runbook.kinds import (
@@ -21,6 +22,9 @@ from runbook.kinds import (
     Spec,
     StepKind,
     Unknown,
+    exactly_one,
+    rule,
+    rules,
 )
 from runbook.resources import AbsolutePath, PossiblySecret
 from runbook.tools.files import disk_errors, write_durably
@@ -41,6 +45,19 @@ class RunCommand(Spec):
           probe: [./manage, migrate, --check]
           changes: db
     """
+
+    model_config = rules(
+        exactly_one("argv", "script"),
+        rule(
+            "`changes` does not go with `effect: reads`",
+            {
+                "not": {
+                    "required": ["changes", "effect"],
+                    "properties": {"effect": {"const": "reads"}},
+                }
+            },
+        ),
+    )
 
     argv: list[str] | None = Field(default=None, min_length=1)
     """Program and arguments; no shell. Either this or `script`."""
@@ -190,10 +207,6 @@ def _by_hand(spec: RunCommand) -> Sequence[str]:
     return [*there, *(spec.script or "").strip().splitlines()]
 
 
-def _effect(raw: Mapping[str, Any]) -> Effect:
-    return Effect.READS if raw.get("effect") == "reads" else Effect.CHANGES
-
-
 def _preflight(spec: RunCommand, _ctx: Context) -> Sequence[str]:
     program = spec.argv[0] if spec.argv else spec.shell[0]
     # One with a slash may come with the checkout, or be built by a step before.
@@ -205,7 +218,7 @@ def _preflight(spec: RunCommand, _ctx: Context) -> Sequence[str]:
 STEP = StepKind(
     spec=RunCommand,
     outputs=CommandEnded,
-    effect=_effect,
+    effect=EffectFrom("effect", default=Effect.CHANGES),
     rerun=None,
     describe=_describe,
     run=_run,

@@ -2,8 +2,14 @@
 
 import json
 import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 BAD, DEPLOY = "runbooks/bad.yaml", "runbooks/deploy.yaml"
 
@@ -181,3 +187,60 @@ def test_an_answer_for_a_step_that_is_not_there_is_refused(cli: Any) -> None:
 
     assert said.status == 2
     assert "did you mean `undo`?" in said.err
+
+
+@pytest.mark.parametrize(("word", "status"), [("done", 0), ("failed", 1)])
+def test_doubt_parks_the_run_until_a_person_answers(word: str, status: int, cli: Any) -> None:
+    parked = cli("run", "runbooks/doubt.yaml")
+    command = next(line for line in parked.out.splitlines() if f"--answer odd={word}" in line)
+
+    answered = cli(*shlex.split(command)[1:])
+
+    assert parked.status == 5
+    assert parked.last_line.endswith("--answer odd=done --reason TEXT")
+    assert "done before" not in answered.err
+    assert answered.status == status
+
+
+def test_sigterm_without_a_terminal_ends_with_143_and_the_way_on(
+    cli: Any,
+    program_environment: Mapping[str, str],
+    eventually: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "err").open("w") as err:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "runbook", "run", "runbooks/slow.yaml"],
+            env=program_environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+        )
+    eventually(lambda: "pause | started" in (tmp_path / "err").read_text(), "the step has started")
+
+    child.send_signal(signal.SIGTERM)
+    out, _ = child.communicate(timeout=6)
+
+    assert child.returncode == 143
+    assert "INTERRUPTED by SIGTERM" in out
+    assert "resume slow-" in out.splitlines()[-1]
+    assert "INTERRUPTED" in cli("status").out
+
+
+def test_a_disk_that_takes_nothing_more_ends_with_4_after_a_change_and_else_with_7(
+    cli: Any, program_environment: Mapping[str, str]
+) -> None:
+    cli("run", BAD)
+
+    codes = [
+        subprocess.run(
+            ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "runbook", *words],
+            env=program_environment,
+            capture_output=True,
+            check=False,
+        ).returncode
+        for words in (["resume"], ["run", "runbooks/ok.yaml"])
+    ]
+
+    assert codes == [4, 7]

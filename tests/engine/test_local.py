@@ -43,6 +43,7 @@ from runbook.kinds import (
 )
 from runbook.language.expressions import Evaluator
 from runbook.stores.memory import MemoryJournal
+from runbook.tools.command import Command
 from runbook.tools.redactor import Redactor
 
 HOST = Machine(host="here", boot_id="boot-1")
@@ -92,7 +93,20 @@ def make_registry(world: Path) -> Registry:
             probe=probe if rerun is Rerun.PROBE else None,
         )  # fmt: skip
 
+    def run_command(spec: Trace, ctx: Context) -> Traced:
+        ctx.run(Command(argv=("sleep", str(spec.waits_s)), directory=world))
+        return Traced(line=ctx.operation)
+
     kinds: dict[str, StepKind[Any, Any]] = {
+        "command": StepKind(
+            spec=Trace,
+            outputs=Traced,
+            effect=Effect.CHANGES,
+            rerun=Rerun.ASK,
+            describe=lambda _: "sleep",
+            run=run_command,
+            adopts=True,
+        ),
         "look": make(Effect.READS, Rerun.SAFE),
         "change": make(Effect.CHANGES, Rerun.PROBE),
     }
@@ -183,7 +197,11 @@ def now() -> datetime:
 
 
 def step(step_id: str, kind: str = "change", **more: Any) -> PlannedStep:
-    effects = {"look": (Effect.READS, Rerun.SAFE), "change": (Effect.CHANGES, Rerun.PROBE)}
+    effects = {
+        "look": (Effect.READS, Rerun.SAFE),
+        "change": (Effect.CHANGES, Rerun.PROBE),
+        "command": (Effect.CHANGES, Rerun.ASK),
+    }
     effect, rerun = effects[kind]
     plain = PlannedStep(id=step_id, kind=kind, effect=effect, rerun=rerun, timeout_s=20.0)
     return replace(plain, **more)
@@ -331,7 +349,7 @@ def test_a_signal_starts_nothing_new_and_stops_what_only_reads(bench: Bench) -> 
 def test_a_person_at_a_terminal_waits_for_what_changes_something(bench: Bench) -> None:
     bench.is_interactive = True
     bench.listener.on_event = kill_at_start_of("one")
-    bench.start(step("one", params={"waits_s": 0.3}), step("two", needs=("one",)))
+    bench.start(step("one", params={"waits_s": 0.8}), step("two", needs=("one",)))
 
     ending = bench.drive()
     resumed = bench.resume()
@@ -342,10 +360,11 @@ def test_a_person_at_a_terminal_waits_for_what_changes_something(bench: Bench) -
     assert read(bench.world) == ["one did", "two did"]
 
 
-def kill_at_start_of(step_id: str) -> Callable[[Event], None]:
+def kill_at_start_of(step_id: str, times: int = 1) -> Callable[[Event], None]:
     def kill(event: Event) -> None:
         if isinstance(event, StepStarted) and event.step == step_id:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            for time in range(1, times + 1):
+                threading.Timer(0.3 * time, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
     return kill
 
@@ -361,3 +380,28 @@ def test_a_failure_does_not_wait_for_another_steps_next_attempt(bench: Bench) ->
 
     assert statuses(ending.state) == {"later": "retrying", "bad": "failed"}
     assert ending.state.outcome is Outcome.FAILED
+
+
+def test_a_command_stopped_by_a_second_signal_is_in_doubt_and_asked_about(bench: Bench) -> None:
+    bench.is_interactive = True
+    bench.listener.on_event = kill_at_start_of("one", times=2)
+    bench.start(step("one", "command", params={"waits_s": 30.0}))
+
+    ending = bench.drive()
+    parked = bench.resume()
+
+    assert ending.signal == "SIGTERM"
+    assert ending.state.steps["one"].status is Status.RUNNING
+    assert parked.state.steps["one"].status is Status.DOUBTFUL
+
+
+def test_a_command_that_outlives_its_driver_is_adopted_and_not_run_again(bench: Bench) -> None:
+    bench.listener.on_event = kill_at_start_of("one")
+    bench.start(step("one", "command", params={"waits_s": 5.0}))
+
+    ending = bench.drive()
+    resumed = bench.resume()
+
+    assert ending.state.steps["one"].status is Status.RUNNING
+    assert resumed.state.outcome is Outcome.SUCCEEDED
+    assert resumed.state.steps["one"].attempt == 1
