@@ -11,7 +11,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from runbook.core.events import (
-    Event,
     Outcome,
     RunFinished,
     RunResumed,
@@ -21,25 +20,24 @@ from runbook.core.events import (
 )
 from runbook.core.journal import Batch, Journal
 from runbook.core.machine import begin, settling_actions
-from runbook.core.plan import JsonObject, OnFailure, Plan
-from runbook.core.state import Phase, RunState, facts, failed_step
-from runbook.engine.ledger import Ledger, Recorded
+from runbook.core.plan import JsonObject, Plan
+from runbook.core.state import Phase, RunState, failed_step
+from runbook.engine.ledger import Ledger, Recorded, claim_held, first_batch, rollback_plan
 from runbook.engine.local import LocalRuntime
 from runbook.engine.lock import Lock, Owner, acquire
 from runbook.engine.scene import Scene, fetch_secrets
 from runbook.engine.standing import Standing, has_changed_anything
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import (
-    ClaimHeld,
     ConfirmationMissing,
     JournalUnwritable,
     RollbackRefused,
     StateDirUnfit,
 )
-from runbook.kinds import Registry, discover
 from runbook.language.compile import compile_runbook
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import check_inputs
+from runbook.registry import Registry, discover
 from runbook.resources import Directory, Git
 from runbook.settings import Settings
 from runbook.stores.memory import MemoryJournal
@@ -115,7 +113,7 @@ class App:
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
             superseded = self._supersede(plan.lock, run_id, watcher)
-            self.journal.append([*superseded, _first_batch(self._started(run_id, plan))])
+            self.journal.append([*superseded, first_batch(self._started(run_id, plan))])
             return self._drive(run_id, scene, watcher, lock)
 
     def _refuse_unfit(self, scene: Scene, *, is_confirmed: bool) -> None:
@@ -153,14 +151,14 @@ class App:
             if run.run_id == undone:
                 continue
             if run.standing is Standing.CLAIMS:
-                raise _claim_held(run)
+                raise claim_held(run)
             watcher.notice(
                 f"supersedes {run.run_id}, which is not finished and changed nothing due"
             )
             finished = RunFinished(
                 at=_now(), outcome=Outcome.SUPERSEDED, by=self.settings.user, successor=run_id
             )
-            batches.append(_next_batch(run, finished))
+            batches.append(run.next_batch(finished))
         return batches
 
     def _started(
@@ -189,13 +187,13 @@ class App:
             run = self.ledger.recorded(run.run_id)
             if run.standing is Standing.FINISHED:
                 return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
-            gap_s = (_now() - run.state.at).total_seconds()
+            gap_s = run.state.interrupted_s + (_now() - run.state.at).total_seconds()
             is_untouched = not has_changed_anything(run.plan, run.state)
             is_own_start = run.state.undone is None
             if not (is_own_start and is_untouched and gap_s > STALE_AFTER_S):
                 resumed = RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
                 try:
-                    self.journal.append([_next_batch(run, resumed)])
+                    self.journal.append([run.next_batch(resumed)])
                 except JournalUnwritable as error:
                     return Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
                 return self._drive(run.run_id, scene, watcher, lock)
@@ -219,9 +217,16 @@ class App:
             return self.resume(begun, is_confirmed=is_confirmed, watcher=watcher)
         inputs = ask_inputs(way_back.plan.input_types)
         with self._lock(run.plan.lock, run.run_id) as lock:
-            run = self._settle(self.ledger.recorded(run.run_id), watcher, lock)
+            # Somebody may have acted since: only under the lock is it certain.
+            self.ledger.refuse_older(run)
+            if self.ledger.is_undone(run):
+                return None
+            settled = self._settle(self.ledger.recorded(run.run_id), watcher, lock)
+            if settled.signal or settled.error:
+                return settled
+            run = self.ledger.recorded(run.run_id)
             run_id = new_run_id(way_back.plan.runbook)
-            plan, undone = _rollback_plan(run, way_back, inputs)
+            plan, undone = rollback_plan(run, way_back, inputs)
             scene = self._scene(plan, _with_undone(plan, undone))
             self._refuse_unfit(scene, is_confirmed=is_confirmed)
             started = self._started(run_id, plan, undone)
@@ -230,8 +235,8 @@ class App:
                 at=_now(), outcome=Outcome.HANDED_OVER, by=self.settings.user, successor=run_id
             )
             is_open = run.state.phase is not Phase.ENDED
-            last = [_next_batch(run, handed_over)] if is_open else []
-            self.journal.append([*superseded, *last, _first_batch(started)])
+            last = [run.next_batch(handed_over)] if is_open else []
+            self.journal.append([*superseded, *last, first_batch(started)])
             return self._drive(run_id, scene, watcher, lock)
 
     def _hand_over(
@@ -252,35 +257,37 @@ class App:
         values = self.evaluator.value(dict(way_back.inputs), scope)
         inputs = check_inputs(way_back.plan.input_types, values)
         run = Recorded(run_id=state.run_id, plan=scene.plan, events=(), state=state)
-        plan, undone = _rollback_plan(run, way_back, inputs)
+        plan, undone = rollback_plan(run, way_back, inputs)
         run_id = new_run_id(plan.runbook)
-        started = _first_batch(self._started(run_id, plan, undone, Trigger.FAILURE))
+        started = first_batch(self._started(run_id, plan, undone, Trigger.FAILURE))
         return replace(event, by=self.settings.user, successor=run_id), started
 
     # --- abort ----------------------------------------------------------------------------
 
-    def abort(self, run: Recorded, *, reason: str, watcher: Watcher) -> Recorded:
+    def abort(self, run: Recorded, *, reason: str, watcher: Watcher) -> Ending:
         """Give up a run for good, for a person who has mended it by hand."""
         run = self.ledger.newest_of(run)
         with self._lock(run.plan.lock, run.run_id) as lock:
             run = self.ledger.recorded(run.run_id)
-            if run.state.phase is Phase.ENDED:
-                return run
-            run = self._settle(run, watcher, lock)
+            settled = self._settle(run, watcher, lock)
+            if run.state.phase is Phase.ENDED or settled.signal or settled.error:
+                return settled
+            run = self.ledger.recorded(run.run_id)
             aborted = RunFinished(
                 at=_now(), outcome=Outcome.ABORTED, by=self.settings.user, reason=reason
             )
-            self.journal.append([_next_batch(run, aborted)])
-        return self.ledger.recorded(run.run_id)
+            self.journal.append([run.next_batch(aborted)])
+        run = self.ledger.recorded(run.run_id)
+        return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
 
     # --- driving --------------------------------------------------------------------------
 
-    def _settle(self, run: Recorded, watcher: Watcher, lock: Lock) -> Recorded:
+    def _settle(self, run: Recorded, watcher: Watcher, lock: Lock) -> Ending:
         """Wait for what is in flight of a run; settle what is in doubt, as far as a probe can."""
-        if run.state.phase in (Phase.DRIVING, Phase.STOPPING):
-            scene = self._scene(run.plan, run.state)
-            self._runtime(run.run_id, scene, watcher, lock).run(settling_actions)
-        return self.ledger.recorded(run.run_id)
+        if run.state.phase not in (Phase.DRIVING, Phase.STOPPING):
+            return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
+        scene = self._scene(run.plan, run.state)
+        return self._runtime(run.run_id, scene, watcher, lock).run(settling_actions)
 
     def _drive(self, run_id: str, scene: Scene, watcher: Watcher, lock: Lock) -> Ending:
         """Drive a run, and the rollback that it is handed over to, to the end."""
@@ -307,7 +314,7 @@ class App:
             redactor=Redactor(scene.secrets.values()),
             watcher=watcher,
             hand_over=self._hand_over,
-            tell_owner=lock.update,
+            lock=lock,
             is_interactive=self.settings.is_interactive,
         )
 
@@ -350,50 +357,8 @@ def new_run_id(runbook: str) -> str:
     return f"{runbook}-{_now():%Y%m%d-%H%M%S}-{uuid4().hex[:4]}"
 
 
-def _rollback_plan(run: Recorded, way_back: OnFailure, inputs: JsonObject) -> tuple[Plan, Undone]:
-    """The rollback as it will run, and what it must know of the run that it undoes."""
-    has_ended = run.state.phase in (Phase.FAILED, Phase.ENDED)
-    steps = tuple(s for s in way_back.plan.steps if not (s.from_undone and has_ended))
-    failed = failed_step(run.plan, run.state)
-    undone = Undone(
-        run_id=run.run_id,
-        steps=facts(run.plan, run.state),
-        failed_step=failed.id if failed else None,
-        failure=run.state.steps[failed.id].failure if failed else None,
-        had_succeeded=run.state.outcome is Outcome.SUCCEEDED,
-    )
-    return replace(way_back.plan, steps=steps, inputs=inputs, lock=run.plan.lock), undone
-
-
-def _claim_held(run: Recorded) -> ClaimHeld:
-    """Names who is in the way, and the commands that proceed all the same."""
-    started = run.events[0]
-    by = f" by {started.by}" if isinstance(started, RunStarted) else ""
-    undoable = run.run_id if run.plan.on_failure else None
-    if run.state.undone:
-        undoable = run.state.undone.run_id
-    ways = [f"runbook resume {run.run_id}"]
-    ways += [f"runbook rollback {undoable}"] if undoable else []
-    ways.append(f"runbook abort {run.run_id} --reason TEXT")
-    return ClaimHeld(
-        f"run `{run.run_id}`{by}, started {run.state.started_at:%Y-%m-%d %H:%M}Z,"
-        " has changed something and is not finished",
-        hint="\n".join(ways),
-    )
-
-
 def _with_undone(plan: Plan, undone: Undone) -> RunState:
     return replace(begin(plan), undone=undone)
-
-
-def _first_batch(started: RunStarted) -> Batch:
-    return Batch(run_id=started.run_id, expected_seq=0, events=(started,), ids=(uuid4().hex,))
-
-
-def _next_batch(run: Recorded, event: Event) -> Batch:
-    return Batch(
-        run_id=run.run_id, expected_seq=len(run.events), events=(event,), ids=(uuid4().hex,)
-    )
 
 
 def _now() -> datetime:

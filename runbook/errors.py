@@ -91,7 +91,8 @@ class ConfirmationMissing(RunbookError):
 class StateDirUnfit(RunbookError):
     """The state directory cannot be used: not ours to write, or inside what the plan changes.
 
-    Choose another by `--state-dir` or `RUNBOOK_STATE_DIR`. A second journal is never begun in silence.
+    Choose another by `--state-dir` or `RUNBOOK_STATE_DIR`. A second journal is never begun in
+    silence.
     """
 
     code = "RB505"
@@ -99,7 +100,7 @@ class StateDirUnfit(RunbookError):
 
 
 class DocumentInvalid(RunbookError):
-    """The runbook, or a file that it names, has errors. All of them have been shown; nothing has run."""
+    """The runbook, or a file that it names, has errors. All have been shown; nothing has run."""
 
     code = "RB506"
     exit_status = ExitStatus.INVALID
@@ -133,7 +134,7 @@ class JournalUnreadable(RunbookError):
 
 
 class LockHeld(RunbookError):
-    """Another process drives a run under this lock. Wait for it, or watch it by `runbook status`."""
+    """Another process drives a run under this lock. Wait for it; `runbook status` shows it."""
 
     code = "RB604"
     exit_status = ExitStatus.HELD
@@ -154,7 +155,7 @@ class RunUnknown(RunbookError):
 
 
 class RollbackRefused(RunbookError):
-    """This run cannot be rolled back: it pins no rollback, changed nothing, or a newer run stands."""
+    """This run cannot be rolled back: it pins none, changed nothing, or a newer run stands."""
 
     code = "RB607"
     exit_status = ExitStatus.INVALID
@@ -191,7 +192,8 @@ class StepError(RunbookError):
 class Unfit(StepError):
     """Something that the run needs is missing or unfit, found before anything was changed.
 
-    A tool, a database, room on the disk, an intact restore point, a clean work tree: see the message.
+    A tool, a database, room on the disk, an intact restore point, a clean work tree: the message
+    says.
     """
 
     code = "RB701"

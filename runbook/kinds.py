@@ -1,6 +1,6 @@
 """The step author's whole interface: Spec, Outputs, Context, StepKind.
 
-A kind is one module in `runbook/steps/`; the module's name is the kind's name, its `STEP` the value.
+A kind is one module in `runbook/steps/`; the module's name is the kind's name, its `STEP` the kind.
 Nothing is registered anywhere else; how kinds are found: registry.py.
 """
 
@@ -21,8 +21,8 @@ from pydantic import (
 
 from runbook.core.events import Trigger
 from runbook.core.failure import Failure
-from runbook.core.kind import EffectFrom
 from runbook.core.plan import Effect, Json, JsonObject, Rerun
+from runbook.facts import EffectFrom
 from runbook.resources import MODEL_CONFIG, Written
 from runbook.tools.command import Command, Completed
 from runbook.units import FRACTION_PATTERN, SIZE_PATTERN, parse_fraction, parse_size_bytes
@@ -31,8 +31,8 @@ from runbook.units import FRACTION_PATTERN, SIZE_PATTERN, parse_fraction, parse_
 class Spec(BaseModel):
     """Base of a kind's parameters: what stands under `with`.
 
-    The class docstring's first line says what the kind does; an indented `Example:` in it is validated
-    and shown in the reference. Every field has a docstring.
+    The class docstring's first line says what the kind does; an indented `Example:` in it is
+    validated and shown in the reference. Every field has a docstring.
     """
 
     model_config = MODEL_CONFIG
@@ -45,7 +45,7 @@ class Outputs(BaseModel):
 
 
 S = TypeVar("S", bound=Spec)
-O = TypeVar("O", bound=Outputs)
+O = TypeVar("O", bound=Outputs)  # noqa: E741 — the type of Outputs, beside S for Spec
 T = TypeVar("T")
 
 
@@ -227,7 +227,7 @@ class Context(Protocol):
 
     @property
     def operation(self) -> str:
-        """Short, the same for every attempt of this step: names whatever it stages, and is its idempotency key."""
+        """The same for every attempt of this step: names what it stages; its idempotency key."""
         ...
 
     @property
@@ -322,17 +322,17 @@ class StepKind(Generic[S, O]):
     effect: Effect | EffectFrom
     """What it does to the world; or which parameter says so."""
     rerun: Rerun | None
-    """How doubt is settled; None: the author of the step says, by `rerun:` or by `creates` or `probe`."""
+    """How doubt is settled; None: the step says, by `rerun:`, or by `creates` or `probe`."""
     describe: Callable[[S], str]
     """One line: what it would do."""
     run: Callable[[S, Context], O | Result[O] | Question[O]]
-    """Do it. Plain Outputs mean `changed` exactly if the effect is not `reads`. Raises StepError."""
+    """Do it. Plain Outputs mean `changed` exactly if the effect is not `reads`."""
     probe: Callable[[S, Context], ProbeResult[O]] | None = None
     """Look what became of an attempt in doubt. Reads only. Required with Rerun.PROBE."""
     adopts: bool = False
-    """`run` is one supervised command with nothing that changes anything before or after it: where the
-    command of an attempt in doubt still lives or left its exit status, `run` is entered again and
-    `Context.run` yields that command's end instead of starting another."""
+    """`run` is one supervised command with nothing that changes anything before or after it: where
+    the command of an attempt in doubt still lives or left its exit status, `run` is entered again
+    and `Context.run` yields that command's end instead of starting another."""
     holds: str | None = None
     """Name of the Spec field whose resource this kind brings up or stops for good."""
     backs_up: str | None = None
@@ -348,6 +348,6 @@ class StepKind(Generic[S, O]):
     baseline: Callable[[S, Context], Mapping[str, str]] | None = None
     """Checks only: which of this step's checks fail right now, by key, and how."""
     needs_answer: Callable[[S, Trigger], bool] | None = None
-    """Whether this step will ask a person, so that a run without a terminal can refuse beforehand."""
+    """Whether it will ask a person: a run without a terminal refuses beforehand."""
     retry_forbidden: str | None = None
     """Why a step of this kind may not have `retry`; absent: it may."""

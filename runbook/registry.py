@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook.core.kind import EffectFrom, KindFacts, ResourceUse
 from runbook.core.plan import Effect, JsonObject, Rerun
+from runbook.facts import EffectFrom, KindFacts, ResourceUse
 
 if TYPE_CHECKING:
     from runbook.kinds import StepKind
@@ -44,7 +44,7 @@ class Registry:
         if name in self.names and name in self._shipped:
             return parse_facts(self._shipped[name])
         # A kind that `make generate` has not seen yet.
-        from runbook.facts import facts_of
+        from runbook.introspection import facts_of
 
         return facts_of(self.find(name))
 
@@ -66,7 +66,7 @@ def _load_step(name: str) -> "StepKind[Any, Any]":
 
 
 def load_shipped(file: str) -> JsonObject:
-    """A file of `schemas/`: of the installed package, else its checkout; raises FileNotFoundError."""
+    """A file of `schemas/`, of the installed package or its checkout; raises FileNotFoundError."""
     package = Path(__file__).parent
     for folder in (package / "shipped" / "schemas", package.parent / "schemas"):
         if (folder / file).is_file():

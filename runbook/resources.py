@@ -4,6 +4,7 @@ A resource is data. What is done to it stands in the step kinds, how in `tools/`
 names a resource; by the time the step runs, the engine has put the resource itself in its place.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,10 @@ from runbook.units import DURATION_PATTERN, parse_duration_s
 
 def _resolve_path(value: Any, info: ValidationInfo) -> Any:
     base = (info.context or {}).get("base", "")
-    return Path(base, value).absolute() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # Without `..`: `runbooks/../data` would be no path any more once a checkout removes `runbooks`.
+    return Path(os.path.normpath(Path(base, value).absolute()))
 
 
 def _parse_duration(value: Any) -> Any:
@@ -37,6 +41,7 @@ AbsolutePath = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1, "format": "path"}),
 ]
 """A path, relative to the file that names it; absolute once validated."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

@@ -1,5 +1,6 @@
 """Durations, sizes and fractions as people write them, to numbers and back. Pure."""
 
+import math
 import re
 
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -17,10 +18,11 @@ def parse_duration_s(text: str) -> float:
     """Seconds in `90s`, `10m`, `1h30m`, `1.5s` or bare seconds; raises ValueError."""
     if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"expected a duration such as 90s, 10m or 1h30m, found `{text}`")
-    if re.fullmatch(r"[0-9.]+", text):
-        return float(text)
-    parts = re.findall(r"([0-9.]+)(ms|s|m|h|d)", text)
-    return sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h|d)", text) or [(text, "s")]
+    duration_s = sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+    if math.isinf(duration_s):
+        raise ValueError(f"expected a duration that a number can hold, found `{text}`")
+    return duration_s
 
 
 def parse_size_bytes(text: str) -> int:
@@ -30,7 +32,10 @@ def parse_size_bytes(text: str) -> int:
     number, unit = re.findall(r"^([0-9.]+) ?(\w*)$", text)[0]
     if not unit and "." in number:
         raise ValueError(f"expected a whole number of bytes, or a unit, found `{text}`")
-    return int(float(number) * _SIZE_UNITS_BYTES[unit or "B"])
+    size_bytes = float(number) * _SIZE_UNITS_BYTES[unit or "B"]
+    if math.isinf(size_bytes):
+        raise ValueError(f"expected a size that a number can hold, found `{text}`")
+    return int(size_bytes)
 
 
 def parse_fraction(text: str) -> float:

@@ -4,7 +4,7 @@ import click
 
 from runbook.app import open_app
 from runbook.cli.answers import Answers
-from runbook.cli.driving import recording_of, undone_of, watching
+from runbook.cli.driving import conclude, recording_of, undone_of, watching
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.events import Outcome
 from runbook.errors import ExitStatus, UsageError
@@ -32,7 +32,10 @@ def abort(options: Options, /, *, run_id: str, reason: str) -> ExitStatus:
     with open_app(settings) as app:
         run = app.ledger.find(run_id)
         with watching(options, answers) as watcher:
-            run = app.abort(run, reason=reason, watcher=watcher)
+            ending = app.abort(run, reason=reason, watcher=watcher)
+        if ending.signal or ending.error:
+            return conclude(options, app, ending)
+        run = app.ledger.recorded(ending.run_id)
         if run.state.outcome is not Outcome.ABORTED:
             raise UsageError(
                 f"run `{run.run_id}` has ended already ({run.state.outcome})", hint="runbook status"

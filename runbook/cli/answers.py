@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from runbook.core.actions import Ask
 from runbook.core.events import Verdict
-from runbook.core.machine import Ask
 from runbook.core.plan import Plan
 from runbook.core.state import RunState, Status
 from runbook.engine.watcher import Answer

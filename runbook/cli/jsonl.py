@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from runbook import __version__
 from runbook.cli.answers import Answers
+from runbook.core.actions import Ask
 from runbook.core.events import Event
-from runbook.core.machine import Ask
 from runbook.core.plan import Plan
 from runbook.core.state import RunState
 from runbook.engine.watcher import Answer

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from runbook.cli.answers import Answers
 from runbook.cli.progress import Progress
+from runbook.core.actions import Ask
 from runbook.core.events import Event
-from runbook.core.machine import Ask
 from runbook.core.plan import Plan
 from runbook.core.state import RunState
 from runbook.engine.watcher import Answer

@@ -6,8 +6,8 @@ import click
 
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.errors import ExitStatus
-from runbook.kinds import discover
 from runbook.language.schema import schema_for
+from runbook.registry import discover
 
 
 @click.command("schema", context_settings=HELP)

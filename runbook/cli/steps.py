@@ -4,7 +4,7 @@ import click
 
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.errors import ExitStatus, UsageError
-from runbook.kinds import discover
+from runbook.registry import discover
 from runbook.report.reference import KindReference, kind_document, kind_text, refer_to
 from runbook.report.table import columns
 

@@ -10,9 +10,9 @@ import click
 
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.errors import ExitStatus, UsageError
-from runbook.kinds import discover
 from runbook.language import compile as language
 from runbook.language.diagnostics import Diagnostic, in_order, render_all, to_json
+from runbook.registry import discover
 
 MAX_ANNOTATIONS = 10
 """GitHub shows no more of each severity a step (actions/toolkit#734)."""

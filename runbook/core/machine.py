@@ -20,10 +20,11 @@ Rules
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import assert_never
 
+from runbook.core.actions import Action, Ask, Execute, Record, Stop
 from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
@@ -59,6 +60,7 @@ STEP_TRANSITIONS: Mapping[tuple[Status, str], Status] = {
     (Status.WAITING, "StepStarted"): Status.RUNNING,
     (Status.WAITING, "StepSkipped"): Status.SKIPPED,
     (Status.RETRYING, "StepStarted"): Status.RUNNING,
+    (Status.RETRYING, "StepSkipped"): Status.SKIPPED,
     (Status.RUNNING, "StepProgressed"): Status.RUNNING,
     (Status.RUNNING, "StepSucceeded"): Status.SUCCEEDED,
     (Status.RUNNING, "StepFailed, attempts left"): Status.RETRYING,
@@ -102,42 +104,6 @@ class IllegalEvent(Exception):
     """The event cannot follow the ones before it: a journal or a runtime is wrong."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execute:
-    """Run an attempt, or settle the one in doubt."""
-
-    step: str
-    attempt: int
-    in_doubt: bool = False
-    not_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """Stop what is in flight of this step: it changes nothing, and nobody needs it any more."""
-
-    step: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """Ask a person."""
-
-    step: str
-    question: str
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """Record what follows from the facts; the runtime gives it the time, and a successor."""
-
-    event: StepSkipped | RunFinished
-
-
-Action = Execute | Stop | Ask | Record
-
-
 def begin(plan: Plan) -> RunState:
     """The state before the first event."""
     return RunState(steps={step.id: StepState() for step in plan.steps})
@@ -161,7 +127,7 @@ def apply(plan: Plan, state: RunState, event: Event) -> RunState:
                 raise IllegalEvent(f"{_label(event)} while the run is {state.phase}")
             step = _apply_to_step(plan, state, event)
             consent = state.consent
-            if isinstance(event, ApprovalGiven | ApprovalRefused) and step.status is Status.FAILED:
+            if state.steps[event.step].status is Status.FAILED:
                 consent = isinstance(event, ApprovalGiven)
             return replace(
                 state, at=event.at, consent=consent, steps={**state.steps, event.step: step}
@@ -204,9 +170,7 @@ def _resume(plan: Plan, state: RunState, event: RunResumed) -> RunState:
     had_failed = state.phase is Phase.FAILED
     has_rebooted = state.machine is not None and state.machine.boot_id != event.machine.boot_id
     last_holding = {
-        step.holds: step.id
-        for step in plan.steps
-        if step.holds and state.steps[step.id].status is Status.SUCCEEDED
+        step.holds: step.id for step in plan.steps if step.holds and _holds(state.steps[step.id])
     }
     steps = dict(state.steps)
     for step in plan.steps:
@@ -216,14 +180,20 @@ def _resume(plan: Plan, state: RunState, event: RunResumed) -> RunState:
             steps[step.id] = replace(now, status=Status.RUNNING)
         elif had_failed and (is_fatal or (step.is_finally and now.status in OVER)):
             steps[step.id] = replace(now, status=Status.WAITING, failures=0, not_before=None)
-        elif has_rebooted and step.id in last_holding.values():
+        elif has_rebooted and now.status is Status.SUCCEEDED and step.id in last_holding.values():
             steps[step.id] = replace(now, status=Status.WAITING, must_hold=True, not_before=None)
     gap_s = (event.at - state.at).total_seconds()
     was_begun = any(step.attempt for step in state.steps.values())
+    consent = None if had_failed else state.consent
     return replace(
-        state, phase=Phase.DRIVING, machine=event.machine, steps=steps, outcome=None, consent=None,
+        state, phase=Phase.DRIVING, machine=event.machine, steps=steps, outcome=None,
+        consent=consent,
         interrupted_s=state.interrupted_s + (max(gap_s, 0) if was_begun else 0),
     )  # fmt: skip
+
+
+def _holds(now: StepState) -> bool:
+    return now.status is Status.SUCCEEDED or now.must_hold
 
 
 StepEvent = (
@@ -245,7 +215,8 @@ def _apply_to_step(plan: Plan, state: RunState, event: StepEvent) -> StepState:
         raise IllegalEvent(f"{label} while `{step.id}` is {now.status}, attempt {now.attempt}")
     if isinstance(event, StepStarted | StepSkipped) and not _is_ready(plan, state, step):
         raise IllegalEvent(f"{label} before what `{step.id}` needs is over")
-    return _describe_step(step, state, replace(now, status=status), event)
+    after = _describe_step(step, state, replace(now, status=status), event)
+    return replace(after, must_hold=after.must_hold and not is_over(step, after))
 
 
 def _describe_step(
@@ -258,7 +229,7 @@ def _describe_step(
             return replace(now, progress=event.progress)
         case StepSucceeded():
             return replace(
-                now, outputs=event.outputs, failure=None, must_hold=False,
+                now, outputs=event.outputs, failure=None,
                 has_changed=now.has_changed or event.changed,
             )  # fmt: skip
         case StepFailed():
@@ -273,27 +244,34 @@ def _describe_step(
             return replace(now, reason=event.reason)
         case DoubtSettled():
             is_told = event.verdict is not Verdict.UNKNOWN
+            is_no = event.verdict is Verdict.FAILED and event.failure is None
             return replace(
-                now, reason=event.reason, failure=event.failure,
+                now, reason=event.reason,
+                failure=_no("RB707", f"{event.by} says that it failed") if is_no else event.failure,
                 has_changed=now.has_changed or (is_told and event.changed),
                 outputs=event.outputs or now.outputs,
             )  # fmt: skip
         case ApprovalRequested():
             return replace(
-                now, outputs=event.outputs, reason=event.question, expires_at=event.expires_at
-            )
+                now, outputs=event.outputs, reason=event.question, expires_at=event.expires_at,
+                has_changed=True,
+            )  # fmt: skip
         case ApprovalGiven():
             return now
         case ApprovalRefused():
-            refusal = Failure(code="RB706", message=f"{event.by} said no", is_retryable=False)
-            return now if now.failure else replace(now, failure=refusal)
+            return replace(now, failure=now.failure or _no("RB706", f"{event.by} said no"))
         case _:
             assert_never(event)
+
+
+def _no(code: str, message: str) -> Failure:
+    return Failure(code=code, message=message, is_retryable=False)
 
 
 def _is_ready(plan: Plan, state: RunState, step: PlannedStep) -> bool:
     steps = state.steps
     holds_back = any(other.must_hold for other in steps.values()) and not steps[step.id].must_hold
+    holds_back = holds_back and not step.is_finally
     return not holds_back and all(is_over(plan.step(need), steps[need]) for need in step.needs)
 
 
@@ -316,7 +294,8 @@ def next_actions(plan: Plan, state: RunState, in_flight: frozenset[str]) -> tupl
     if failed_step(plan, state):
         return _after_failure(plan, state, in_flight)
     main = [step for step in plan.steps if not step.is_finally]
-    actions = _go_on(plan, state, in_flight, main)
+    held = [step for step in main if state.steps[step.id].must_hold]
+    actions = _go_on(plan, state, in_flight, held or main)
     if actions or not all(is_over(step, state.steps[step.id]) for step in main):
         return actions
     return _finish(plan, state, in_flight)
@@ -370,9 +349,11 @@ def _after_failure(plan: Plan, state: RunState, in_flight: frozenset[str]) -> tu
     main = [step for step in plan.steps if not step.is_finally]
     is_due = is_rollback_due(plan, state)
     unsettled = {Status.RUNNING} if is_due else {Status.RUNNING, Status.DOUBTFUL}
-    doubts = [step for step in main if state.steps[step.id].status in unsettled]
-    actions = _stop(plan, state, in_flight) + _go_on(plan, state, in_flight, doubts)
-    if actions or any(step.id in in_flight for step in main):
+    waited_for = plan.steps if is_due else main
+    doubts = [step for step in waited_for if state.steps[step.id].status in unsettled]
+    unneeded = in_flight & {step.id for step in waited_for}
+    actions = _stop(plan, state, unneeded) + _go_on(plan, state, in_flight, doubts)
+    if actions or any(step.id in in_flight for step in waited_for):
         return actions
     if not is_due:
         return _finish(plan, state, in_flight)

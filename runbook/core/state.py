@@ -133,4 +133,10 @@ def is_rollback_due(plan: Plan, state: RunState) -> bool:
         return False
     if failed_step(plan, state) is None:
         return False
-    return is_over(plan.step(way_back.after), state.steps[way_back.after])
+    return has_passed(plan, state, way_back.after)
+
+
+def has_passed(plan: Plan, state: RunState, step_id: str) -> bool:
+    """Whether the step has once been over, though a reboot may demand it again."""
+    now = state.steps[step_id]
+    return now.must_hold or is_over(plan.step(step_id), now)

@@ -38,9 +38,14 @@ class StepLog:
         self._echo = echo
 
     def write(self, text: str) -> None:
-        """Append the text, a line end added where it lacks one."""
+        """Append the text, a line end added where it lacks one; a full disk loses it."""
         clean = self._redactor.text(text.removesuffix("\n") + "\n")
-        with self._path.open("a", encoding="utf-8", errors="replace") as file:
+        # It decides nothing: a change that has been made must not fail for want of its log, nor
+        # must the record of a failure. A full disk is the journal's to complain about.
+        with (
+            suppress(OSError),
+            self._path.open("a", encoding="utf-8", errors="replace") as file,
+        ):
             file.write(clean)
         for line in clean.splitlines():
             self._echo(line)
@@ -73,6 +78,7 @@ class StepContext:
     timeout_s: float
     _stopped: threading.Event = field(default_factory=threading.Event)
     _calls: int = 0
+    _followed: list[Supervised] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + self.timeout_s
@@ -85,10 +91,14 @@ class StepContext:
         """Make `check`, `sleep` and `run` raise StepStopped from now on; from any thread."""
         self._stopped.set()
 
-    @property
-    def is_told_to_stop(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped.is_set()
+    def grant(self, seconds: float) -> None:
+        """So much time from now on, whatever the timeout was."""
+        self._deadline = time.monotonic() + seconds
+
+    def discard_outputs(self) -> None:
+        """Forget what the commands printed: the attempt's end is recorded."""
+        for supervised in self._followed:
+            supervised.discard_output()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -131,32 +141,34 @@ class StepContext:
             supervised = Supervised.start(
                 command, directory, self.remaining_s(), environ=self.environ
             )
-        return self._follow(supervised, command.grace_s)
+        return self._follow(supervised, command)
 
     def wait_out(self, supervised: Supervised) -> None:
         """Wait until nobody is left of a command that an attempt in doubt had started."""
         with suppress(CommandGone, TimedOut):
-            self._follow(supervised, Command(argv=()).grace_s)
+            self._follow(supervised, Command(argv=()))
 
-    def _follow(self, supervised: Supervised, grace_s: float) -> Completed:
+    def _follow(self, supervised: Supervised, command: Command) -> Completed:
+        self._followed.append(supervised)
         reader = _OutputReader(supervised, self.redactor, self.log)
         is_late = False
         while (end := supervised.poll(POLL_S)) is None:
             reader.read()
             # Its supervisor stops it in time; this is for one that was killed.
-            is_late = time.monotonic() > self._deadline + grace_s + POLL_S
+            is_late = time.monotonic() > self._deadline + command.grace_s + POLL_S
             if is_late or self._stopped.is_set():
-                end = supervised.stop(grace_s)
+                end = supervised.stop(command.grace_s)
                 break
         reader.read()
         completed = reader.finish(end.exit_code if isinstance(end, Exit) else -1)
-        supervised.discard_output()
         if is_late or (isinstance(end, Exit) and end.has_timed_out):
             raise self._timed_out(completed)
         if end.was_stopped and self._stopped.is_set():
             raise StepStopped("stopped before its end")
         # Stopped, but not by us: by the process before us, which left the step in doubt.
         if end.was_stopped or isinstance(end, Gone):
+            raise CommandGone
+        if command.needs_output and supervised.has_lost_output:
             raise CommandGone
         return completed
 

@@ -7,8 +7,9 @@ its journal, and sends back what it recorded together with what is still in flig
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+from runbook.core.actions import Action
 from runbook.core.events import Event
-from runbook.core.machine import Action, apply, next_actions
+from runbook.core.machine import apply, next_actions
 from runbook.core.plan import Plan
 from runbook.core.state import RunState
 

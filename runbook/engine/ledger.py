@@ -1,15 +1,21 @@
 """The ledger: runs as the journal has them, and which of them a command means. Reads only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import uuid4
 
-from runbook.core.events import Event, Outcome, RunStarted
-from runbook.core.journal import Journal, RunFilter, RunSummary
+from runbook.core.events import Event, Outcome, RunStarted, Undone
+from runbook.core.journal import Batch, Journal, RunFilter, RunSummary
 from runbook.core.machine import fold
-from runbook.core.plan import Plan
-from runbook.core.state import RunState
-from runbook.engine.standing import Standing, has_changed_after, standing
-from runbook.errors import RollbackRefused, RunUnknown
+from runbook.core.plan import JsonObject, OnFailure, Plan
+from runbook.core.state import Phase, RunState, facts, failed_step
+from runbook.engine.standing import (
+    Standing,
+    has_changed_after,
+    has_changed_anything,
+    standing,
+)
+from runbook.errors import ClaimHeld, RollbackRefused, RunUnknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,11 @@ class Recorded:
     def standing(self) -> Standing:
         """How it stands towards the next run."""
         return standing(self.plan, self.state)
+
+    def next_batch(self, event: Event) -> Batch:
+        """The event as its next one."""
+        ids = (uuid4().hex,)
+        return Batch(run_id=self.run_id, expected_seq=len(self.events), events=(event,), ids=ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +99,28 @@ class Ledger:
             run = self.find(prefix)
             if run.plan.on_failure is None:
                 raise RollbackRefused(f"run `{run.run_id}` pins no rollback")
-            newer = self._candidates(run.plan.lock)
-            if newer and newer[0].run_id > run.run_id and not self.is_undone(newer[0]):
+        else:
+            run = self._newest_candidate()
+        self.refuse_older(run)
+        return run
+
+    def refuse_older(self, run: Recorded) -> None:
+        """Raise RollbackRefused if a newer run of that lock has changed something and stands."""
+        for summary in self.journal.runs(RunFilter(lock=run.plan.lock)):
+            if summary.run_id == run.run_id:
+                return
+            if summary.undoes is not None:
+                continue
+            newer = self.recorded(summary.run_id)
+            if has_changed_anything(newer.plan, newer.state) and not self.is_undone(newer):
                 raise RollbackRefused(
-                    f"run `{newer[0].run_id}` is newer and stands",
-                    hint=f"runbook rollback {newer[0].run_id}",
+                    f"run `{newer.run_id}` is newer than `{run.run_id}`, and stands",
+                    hint=f"runbook rollback {newer.run_id}",
                 )
-            return run
-        found = self._candidates(None)
+
+    def _newest_candidate(self) -> Recorded:
+        runs = (self.recorded(summary.run_id) for summary in self.journal.runs(RunFilter()))
+        found = [run for run in runs if has_changed_after(run.plan, run.state)]
         locks = {run.plan.lock for run in found}
         if not found:
             raise RollbackRefused("no run has changed anything that its rollback could undo")
@@ -103,11 +128,44 @@ class Ledger:
             raise RunUnknown(f"several could be meant, of: {', '.join(locks)}", hint="name the run")
         return found[0]
 
-    def _candidates(self, lock: str | None) -> list[Recorded]:
-        runs = (self.recorded(s.run_id) for s in self.journal.runs(RunFilter(lock=lock)))
-        return [run for run in runs if has_changed_after(run.plan, run.state)]
-
     def is_undone(self, run: Recorded) -> bool:
         """Whether a rollback of this run has succeeded."""
         rollback = self.rollback_of(run.run_id)
         return rollback is not None and rollback.state.outcome is Outcome.SUCCEEDED
+
+
+def first_batch(started: RunStarted) -> Batch:
+    """The start of a run."""
+    return Batch(run_id=started.run_id, expected_seq=0, events=(started,), ids=(uuid4().hex,))
+
+
+def rollback_plan(run: Recorded, way_back: OnFailure, inputs: JsonObject) -> tuple[Plan, Undone]:
+    """The rollback as it will run, and what it must know of the run that it undoes."""
+    had_its_finally = run.state.phase is Phase.FAILED or run.state.outcome is Outcome.SUCCEEDED
+    steps = tuple(s for s in way_back.plan.steps if not (s.from_undone and had_its_finally))
+    failed = failed_step(run.plan, run.state)
+    undone = Undone(
+        run_id=run.run_id,
+        steps=facts(run.plan, run.state),
+        failed_step=failed.id if failed else None,
+        failure=run.state.steps[failed.id].failure if failed else None,
+        had_succeeded=run.state.outcome is Outcome.SUCCEEDED,
+    )
+    return replace(way_back.plan, steps=steps, inputs=inputs, lock=run.plan.lock), undone
+
+
+def claim_held(run: Recorded) -> ClaimHeld:
+    """Names who is in the way, and the commands that proceed all the same."""
+    started = run.events[0]
+    by = f" by {started.by}" if isinstance(started, RunStarted) else ""
+    undoable = run.run_id if run.plan.on_failure else None
+    if run.state.undone:
+        undoable = run.state.undone.run_id
+    ways = [f"runbook resume {run.run_id}"]
+    ways += [f"runbook rollback {undoable}"] if undoable else []
+    ways.append(f"runbook abort {run.run_id} --reason TEXT")
+    return ClaimHeld(
+        f"run `{run.run_id}`{by}, started {run.state.started_at:%Y-%m-%d %H:%M}Z,"
+        " has changed something and is not finished",
+        hint="\n".join(ways),
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from uuid import uuid4
 
+from runbook.core.actions import Ask, Execute, Record, Stop
 from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
@@ -28,42 +29,25 @@ from runbook.core.events import (
     Verdict,
 )
 from runbook.core.journal import Batch, Journal
-from runbook.core.machine import Ask, Execute, Record, Stop, next_actions
+from runbook.core.machine import apply, next_actions
 from runbook.core.plan import Effect, JsonObject, PlannedStep
 from runbook.core.state import RunState, Status
 from runbook.engine.context import StepContext, StepLog
 from runbook.engine.drive import Decide, Report, Turn, drive
-from runbook.engine.perform import Attempt, AttemptEnd, describe_failure
+from runbook.engine.lock import Lock
+from runbook.engine.messages import Ended, Message, Progressed, Signalled
+from runbook.engine.perform import Attempt, describe_failure
 from runbook.engine.scene import Scene
 from runbook.engine.signals import PromptInterrupted, hear_signals, interruptible
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import InputError, JournalUnwritable, RunbookError, StepError
+from runbook.tools.files import make_directories
 from runbook.tools.redactor import Redactor
 
 LEAVE_AFTER_S = 4.0
 """Told to stop without a terminal, we are gone after this: CI systems kill soon after."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    step: str
-    event: AttemptEnd
-
-
-@dataclass(frozen=True, slots=True)
-class _Progressed:
-    step: str
-    attempt: int
-    progress: JsonObject
-    is_saved: threading.Event
-
-
-@dataclass(frozen=True, slots=True)
-class _Signalled:
-    name: str
-
-
-Message = _Ended | _Progressed | _Signalled
 Successor = Callable[[Scene, RunState, RunFinished], tuple[RunFinished, Batch]]
 """Makes, for a run that is handed over, its last event and the first batch of its rollback."""
 
@@ -84,8 +68,8 @@ class LocalRuntime:
     redactor: Redactor
     watcher: Watcher
     hand_over: Successor
-    tell_owner: Callable[[str, str], None]
-    """Told the run and the step that starts; for whoever asks who holds the lock."""
+    lock: Lock
+    """The lock that the run is driven under."""
     is_interactive: bool
     """Whether a person sits at a terminal and can wait, or press Ctrl-C again."""
 
@@ -104,7 +88,7 @@ class LocalRuntime:
         """Drive the run until its end, a signal, a question nobody answers, or a full disk."""
         loop = drive(self.scene.plan, self.state, decide)
         error: RunbookError | None = None
-        with hear_signals(lambda name: self._inbox.put(_Signalled(name))):
+        with hear_signals(lambda name: self._inbox.put(Signalled(name))):
             try:
                 turn = next(loop)
                 while not self._is_leaving() and self._perform(turn):
@@ -116,6 +100,8 @@ class LocalRuntime:
             except (JournalUnwritable, InputError, StepError) as refusal:
                 # The journal cannot be written, or the rollback's inputs cannot be made out.
                 error = refusal
+        if self._contexts:
+            self.lock.keep()
         return Ending(
             run_id=self.run_id,
             plan=self.scene.plan,
@@ -143,10 +129,7 @@ class LocalRuntime:
                 case Ask():
                     pass
         is_idle = not self._contexts and not self._scheduled and not self._recorded
-        if not asks or not is_idle:
-            return True
-        answered = [self._ask(ask) for ask in asks]
-        return any(answered)
+        return not asks or not is_idle or self._ask_all(asks)
 
     def _wait_for_news(self) -> None:
         """Take messages until at least one event is recorded or something in flight has ended."""
@@ -164,16 +147,18 @@ class LocalRuntime:
     def _take(self, message: Message) -> bool:
         """Record what the message says; True: the machine should look again."""
         match message:
-            case _Progressed(step, attempt, progress, is_saved):
+            case Progressed(step, attempt, progress, is_saved):
                 self._record(
                     StepProgressed(at=_now(), step=step, attempt=attempt, progress=progress)
                 )
                 is_saved.set()
-            case _Ended(step, event):
-                self._contexts.pop(step, None)
+            case Ended(step, event):
+                context = self._contexts.pop(step, None)
                 if event is not None:
                     self._record(replace(event, at=_now()))
-            case _Signalled(name):
+                if context is not None and event is not None:
+                    context.discard_outputs()
+            case Signalled(name):
                 self._take_signal(name)
         return True
 
@@ -219,11 +204,11 @@ class LocalRuntime:
         )
         if not execute.in_doubt:
             self._record(StepStarted(at=_now(), step=step.id, attempt=execute.attempt))
-        self.tell_owner(self.run_id, step.id)
+        self.lock.update(self.run_id, step.id)
         self._contexts[step.id] = context
         work = attempt.settle if execute.in_doubt else attempt.run
         threading.Thread(
-            target=lambda: self._inbox.put(_Ended(step.id, work())), name=step.id, daemon=True
+            target=lambda: self._inbox.put(Ended(step.id, work())), name=step.id, daemon=True
         ).start()
 
     def _fail_unbegun(self, execute: Execute, error: RunbookError) -> None:
@@ -246,7 +231,13 @@ class LocalRuntime:
     def _make_context(self, execute: Execute, step: PlannedStep) -> StepContext:
         scene, state, run_id = self.scene, self.state, self.run_id
         log_dir = self.state_dir / "runs" / run_id
-        log_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            make_directories(log_dir)
+        except OSError as error:
+            raise JournalUnwritable(
+                f"cannot make `{log_dir}`: {(error.strerror or str(error)).lower()}",
+                hint="make room, then `runbook resume`",
+            ) from error
         return StepContext(
             run_id=run_id,
             step_id=step.id,
@@ -276,7 +267,7 @@ class LocalRuntime:
 
     def _save_progress(self, step: str, attempt: int, progress: JsonObject) -> None:
         is_saved = threading.Event()
-        self._inbox.put(_Progressed(step, attempt, progress, is_saved))
+        self._inbox.put(Progressed(step, attempt, progress, is_saved))
         is_saved.wait()
 
     def _stop(self, step: str) -> None:
@@ -284,20 +275,27 @@ class LocalRuntime:
         if len(kept) < len(self._scheduled):
             heapq.heapify(kept)
             self._scheduled = kept
-            self._inbox.put(_Ended(step, None))
+            self._inbox.put(Ended(step, None))
         if step in self._contexts:
             self._contexts[step].stop()
 
     # --- people ---------------------------------------------------------------------------
 
+    def _ask_all(self, asks: Sequence[Ask]) -> bool:
+        """Put questions; True: there was an answer or a signal: the machine should look again."""
+        is_answered = False
+        try:
+            for ask in asks:
+                is_answered = self._ask(ask) or is_answered
+        except PromptInterrupted as interrupted:
+            self._inbox.put(Signalled(interrupted.name))
+            return True
+        return is_answered
+
     def _ask(self, ask: Ask) -> bool:
         """Put a question; True: there was an answer, and it is recorded."""
-        try:
-            with interruptible():
-                answer = self.watcher.answer(self.scene.plan, self.state, ask)
-        except PromptInterrupted as interrupted:
-            self._inbox.put(_Signalled(interrupted.name))
-            return True
+        with interruptible():
+            answer = self.watcher.answer(self.scene.plan, self.state, ask)
         if answer is None:
             return False
         now = self.state.steps[ask.step]
@@ -323,15 +321,25 @@ class LocalRuntime:
     # --- the journal ----------------------------------------------------------------------
 
     def _record(self, *events: Event) -> None:
-        """Make events durable, then show them. Raises JournalUnwritable."""
+        """Make events durable, then show them. Raises JournalUnwritable.
+
+        The machine sees them first: what it refuses must not stand in a journal.
+        """
+        state = self.state
+        for event in events:
+            state = apply(self.scene.plan, state, event)
         self.journal.append([self._batch(events)])
+        self.state = state
         self._note(events)
 
     def _record_fact(self, event: StepSkipped | RunFinished) -> None:
         event = replace(event, at=_now())
         if isinstance(event, RunFinished) and event.outcome is Outcome.HANDED_OVER:
+            if not self._inbox.empty():
+                return  # a signal: nothing else can come now, and it comes first
             event, successor = self.hand_over(self.scene, self.state, event)
             self.journal.append([self._batch((event,)), successor])
+            self.state = apply(self.scene.plan, self.state, event)
             self._note((event,))
         else:
             self._record(event)
@@ -348,28 +356,28 @@ class LocalRuntime:
     # --- signals --------------------------------------------------------------------------
 
     def _take_signal(self, name: str) -> None:
-        """First: record it, let what changes something end. Again: stop that, too."""
+        """First: record it, let what changes something end. A second Ctrl-C stops that, too."""
         self._signals.append(name)
+        self._scheduled.clear()
+        is_first = len(self._signals) == 1
+        if is_first:
+            self._record(CancelRequested(at=_now(), by="", signal=name))
         changing = [
             step for step in self._contexts
             if self.scene.plan.step(step).effect is not Effect.READS
         ]  # fmt: skip
-        self._scheduled.clear()
-        if len(self._signals) == 1:
-            self._record(CancelRequested(at=_now(), by="", signal=name))
-            can_wait = self.is_interactive and name != "SIGHUP"
-            if changing and can_wait:
-                names = ", ".join(f"`{step}`" for step in changing)
-                self.watcher.notice(
-                    f"interrupted: waiting for {names} to end;"
-                    " press Ctrl-C again to stop it and leave it in doubt"
-                )
-            if not can_wait:
-                self._leave_at = time.monotonic() + LEAVE_AFTER_S
-            return
-        for step in changing:
-            self._contexts[step].stop()
-        self._leave_at = time.monotonic() + 2 * LEAVE_AFTER_S
+        if not self.is_interactive or "SIGHUP" in self._signals:
+            # Nobody is there to wait, or to press Ctrl-C again: what changes something goes on.
+            self._leave_at = self._leave_at or time.monotonic() + LEAVE_AFTER_S
+        elif is_first and changing:
+            names = ", ".join(f"`{step}`" for step in changing)
+            self.watcher.notice(
+                f"interrupted: waiting for {names} to end;"
+                " press Ctrl-C again to stop it and leave it in doubt"
+            )
+        elif not is_first and name == "SIGINT":
+            for step in changing:
+                self._contexts[step].stop()
 
     def _is_leaving(self) -> bool:
         return self._leave_at is not None and time.monotonic() >= self._leave_at

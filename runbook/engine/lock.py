@@ -53,6 +53,11 @@ class Lock:
         self._path = path
         self._descriptor = descriptor
         self._owner = owner
+        self._is_kept = False
+
+    def keep(self) -> None:
+        """Let nobody else have it before this process is gone: it leaves work behind in it."""
+        self._is_kept = True
 
     def update(self, run_id: str, step: str = "") -> None:
         """Say what is being done; not durable, for the process that would be asked dies with it."""
@@ -65,8 +70,8 @@ class Lock:
             part.rename(record)
 
     def release(self) -> None:
-        """Let the next one in."""
-        if self._descriptor >= 0:
+        """Let the next one in, unless it is kept."""
+        if self._descriptor >= 0 and not self._is_kept:
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -32,9 +32,12 @@ from runbook.kinds import (
     StepKind,
     Unknown,
 )
-from runbook.tools.files import fsync_directory
+from runbook.tools.files import make_directories
 from runbook.tools.redactor import Redactor
 from runbook.tools.supervised import Supervised
+
+PROBE_TIMEOUT_S = 60.0
+"""For finding out what became of a step that had used up its own time."""
 
 AttemptEnd = StepSucceeded | StepFailed | DoubtSettled | ApprovalRequested | None
 """None: a step that changes something was torn, and is in doubt."""
@@ -51,13 +54,20 @@ class Attempt:
 
     def run(self) -> AttemptEnd:
         """Run the attempt to its end."""
-        return self._guard(self._begin)
+        return self._ended(self._begin)
 
     def settle(self) -> AttemptEnd:
         """Find out what became of the attempt, whose start is recorded and whose end is not."""
         if not self.context.scratch.is_dir():
             return self._doubt(Verdict.AGAIN, "journal", "never started", changed=False)
-        return self._guard(self._settle)
+        return self._ended(self._settle)
+
+    def _ended(self, work: Callable[[], AttemptEnd]) -> AttemptEnd:
+        """Exactly one end, come what may: somebody waits for it."""
+        try:
+            return self._guard(work)
+        except Exception as error:  # noqa: BLE001 — a kind's probe may raise anything, too
+            return self._failed(KindBroken(f"{type(error).__name__}: {error}"))
 
     def _guard(self, work: Callable[[], AttemptEnd]) -> AttemptEnd:
         try:
@@ -65,9 +75,6 @@ class Attempt:
         except CommandGone:
             return self._guard(self._settle_by_policy)
         except StepStopped:
-            if not self.context.is_told_to_stop:
-                # The command in doubt had been stopped by whoever drove the run before us.
-                return self._guard(self._settle_by_policy)
             if self.step.effect is not Effect.READS:
                 return None
             return self._doubt(Verdict.AGAIN, "stopped", "stopped before its end", changed=False)
@@ -83,9 +90,7 @@ class Attempt:
 
     def _begin(self) -> AttemptEnd:
         """The attempt's directory comes first: without it, nothing of the attempt has begun."""
-        scratch = self.context.scratch
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fsync_directory(scratch.parent)
+        make_directories(self.context.scratch)
         return self._enter()
 
     def _enter(self) -> AttemptEnd:
@@ -117,7 +122,10 @@ class Attempt:
         if self.step.rerun is Rerun.SAFE:
             return self._doubt(Verdict.AGAIN, "safe", "may be repeated", changed=True)
         if self.step.rerun is Rerun.PROBE and self.kind.probe:
-            return self._probed(self.kind.probe(self.spec, self.context))
+            try:
+                return self._probed(self.kind.probe(self.spec, self.context))
+            except CommandGone:
+                return self._doubt(Verdict.UNKNOWN, "probe", "the probe itself was lost")
         return self._doubt(Verdict.UNKNOWN, "journal", _unknown_question(self.step.id))
 
     def _probed(self, result: ProbeResult[Any]) -> AttemptEnd:
@@ -136,9 +144,10 @@ class Attempt:
     def _settle_timed_out(self, error: TimedOut) -> AttemptEnd:
         if self.step.rerun is not Rerun.PROBE or self.kind.probe is None:
             return self._failed(error)
+        self.context.grant(PROBE_TIMEOUT_S)
         try:
             result = self.kind.probe(self.spec, self.context)
-        except RunbookError:
+        except (RunbookError, OSError, CommandGone):
             return self._failed(error)
         if isinstance(result, Done):
             return self._succeeded(result.outputs, changed=result.changed)

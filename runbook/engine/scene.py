@@ -14,7 +14,8 @@ from runbook.core.plan import Json, Plan, PlannedSecret, PlannedStep
 from runbook.core.secret import Secret
 from runbook.core.state import RunState, Status, StepState, has_changed
 from runbook.errors import ParametersInvalid, SecretMissing
-from runbook.kinds import CompletedStep, PlanStep, Registry, Spec, UndoneRun
+from runbook.kinds import CompletedStep, PlanStep, Spec, UndoneRun
+from runbook.registry import Registry
 from runbook.resources import RESOURCE_TYPES, ResourceModel
 
 _UNBEGUN = StepState()

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from runbook.core.events import Outcome, Trigger
 from runbook.core.plan import Plan
-from runbook.core.state import Phase, RunState, Status, has_changed, is_in_doubt
+from runbook.core.state import Phase, RunState, has_changed, has_passed, is_in_doubt
 
 
 class Standing(StrEnum):
@@ -44,9 +44,7 @@ def standing(plan: Plan, state: RunState) -> Standing:
 
 def has_changed_after(plan: Plan, state: RunState) -> bool:
     """Whether the run changed something after the step that its rollback starts from."""
-    if plan.on_failure is None:
-        return False
-    after = state.steps[plan.on_failure.after].status
-    if after not in (Status.SUCCEEDED, Status.SKIPPED):
+    way_back = plan.on_failure
+    if way_back is None or not has_passed(plan, state, way_back.after):
         return False
     return has_changed_anything(plan, state)

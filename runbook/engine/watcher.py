@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from runbook.core.actions import Ask
 from runbook.core.events import Event, Verdict
-from runbook.core.machine import Ask
 from runbook.core.plan import Plan
 from runbook.core.state import RunState
 from runbook.errors import RunbookError

@@ -17,8 +17,7 @@ from runbook.core.plan import (
     Retry,
 )
 from runbook.errors import InputError, ParametersInvalid
-from runbook.kinds import Registry
-from runbook.language.declarations import check_bundle, check_declarations, check_parameters
+from runbook.language.declarations import check_bundle, check_declarations
 from runbook.language.diagnostics import Diagnostic, InvalidRunbook, in_order
 from runbook.language.document import Bundle, Declared, Document, Step, read_bundle
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
@@ -28,6 +27,7 @@ from runbook.language.names import Names
 from runbook.language.rules import check_rules
 from runbook.language.source import Node
 from runbook.language.unset import check_unset
+from runbook.registry import Registry
 from runbook.units import parse_duration_s
 
 SENSITIVE_INPUT = "input:"
@@ -75,9 +75,8 @@ def _read_checked(path: Path, registry: Registry) -> tuple[Bundle, list[Diagnost
         if bundle.rollback:
             _check(bundle.rollback, bundle.main)
             check_bundle(bundle)
-        check_parameters(bundle.main)
-        if bundle.rollback:
-            check_parameters(bundle.rollback)
+        for document in filter(None, (bundle.main, bundle.rollback)):
+            _check_refusals(document, registry)
     return bundle, in_order(found for source in sources for found in source.diagnostics)
 
 
@@ -95,6 +94,16 @@ def _check(document: Document, undone: Document | None) -> None:
             declared.source.warn(
                 "RB451", f"input `{name}` is not used", declared.entry.key_span, hint
             )
+
+
+def _check_refusals(document: Document, registry: Registry) -> None:
+    sources = filter(None, (document.source, document.project))
+    if any(found.is_error for source in sources for found in source.diagnostics):
+        return
+    if any(step.kind and step.kind.has_rules for step in document.steps):
+        from runbook.language.refusals import check_refusals
+
+        check_refusals(document, registry)
 
 
 # --- the plan -------------------------------------------------------------------------------
@@ -199,7 +208,7 @@ def _digest(bundle: Bundle) -> str:
 
 
 def _steps(document: Document) -> tuple[PlannedStep, ...]:
-    base = str(document.source.path.absolute().parent)
+    base = str(document.source.path.absolute().parent.resolve())
     return tuple(_step(step, base) for step in document.steps)
 
 

@@ -1,16 +1,10 @@
-"""Declarations that must fit: inputs with their own bounds, a way back with its runbook,
-and parameters with the rules that a kind's type has beyond its schema.
-"""
+"""Declarations that must fit: inputs with their own bounds, a way back with its runbook."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from runbook.core.plan import Json, JsonObject
 from runbook.language.diagnostics import did_you_mean
-from runbook.language.document import Bundle, Declared, Document, Step
+from runbook.language.document import Bundle, Declared, Document
 from runbook.language.expressions import has_expression
 from runbook.language.inputs import check_value
 from runbook.language.source import Node
@@ -122,90 +116,3 @@ def _check_given(main: Document, node: Node, declared: Declared) -> None:
         check_value(declaration, value)
     except (ValueError, re.error) as error:
         main.source.error("RB410", str(error), node.span)
-
-
-# --- what a kind's type demands beyond its schema -------------------------------------------
-
-
-def check_parameters(document: Document) -> None:
-    """Note what a kind's own validators refuse, where nothing has to be computed first."""
-    if any(found.is_error for found in document.source.diagnostics):
-        return
-    resources = _known_resources(document)
-    for step in document.steps:
-        node = step.parameters
-        if step.kind and not (node and any(has_expression(str(t.value)) for t in node.texts())):
-            _check_step(step, node, resources, str(document.source.path.absolute().parent))
-
-
-def _known_resources(document: Document) -> Mapping[str, BaseModel]:
-    """Every resource that needs nothing computed."""
-    known: dict[str, BaseModel] = {}
-    for name, declared in document.resources.items():
-        model = document.resource_type(name)
-        node = next((entry.node for entry in declared.node.entries.values()), None)
-        if model is None or node is None or any(has_expression(str(t.value)) for t in node.texts()):
-            continue
-        try:
-            known[name] = model.model_validate(node.value, context={"base": str(declared.base)})
-        except ValidationError as error:
-            _report(declared, node, error)
-    return known
-
-
-def _check_step(
-    step: Step, node: Node | None, resources: Mapping[str, BaseModel], base: str
-) -> None:
-    assert step.kind is not None
-    context = {"base": base, "resources": _Lenient(resources)}
-    try:
-        step.kind.spec.model_validate(node.value if node else {}, context=context)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        if not any(_UNCOMPUTED in item["msg"] for item in found):
-            place = node or step.node.get("uses") or step.node
-            _report_error(step, place, error)
-
-
-_UNCOMPUTED = "is computed at run time"
-
-
-class _Lenient(dict[str, BaseModel]):
-    """Resources by name; one that is not known yet ends the check of the step that names it."""
-
-    def __contains__(self, _name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> BaseModel:
-        raise ValueError(f"resource `{name}` {_UNCOMPUTED}")
-
-
-def _report(declared: Declared, node: Node, error: ValidationError) -> None:
-    for item in error.errors(include_url=False, include_input=False):
-        place = _nearest(node, item["loc"])
-        declared.source.error("RB207", _message(item), place.span)
-
-
-def _report_error(step: Step, node: Node, error: ValidationError) -> None:
-    for item in error.errors(include_url=False, include_input=False):
-        place = _nearest(node, item["loc"])
-        span = place.span
-        entry = step.node.entries.get("with")
-        if place is node and entry and entry.node is node:
-            span = entry.key_span
-        step.source.error("RB207", f"{step.label}: {_message(item)}", span)
-
-
-def _message(item: Any) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
-
-
-def _nearest(node: Node, location: tuple[int | str, ...]) -> Node:
-    for part in location:
-        is_index = isinstance(part, int) and part < len(node.items)
-        if isinstance(part, int) and is_index:
-            node = node.items[part]
-        elif isinstance(part, str) and part in node.entries:
-            node = node.entries[part].node
-    return node

@@ -4,20 +4,19 @@ Reading is forgiving: what the shape check has refused is left out, so that all 
 What must hold between the parts: names.py, unset.py, rules.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os.path import normpath
 from pathlib import Path
-from typing import Any
 
 from runbook.core.plan import JsonObject
-from runbook.kinds import Registry, StepKind
+from runbook.facts import KindFacts
 from runbook.language.reading import read_source
-from runbook.language.schema import schema_for
+from runbook.language.schema import resource_fields, schema_for
 from runbook.language.shape import check_shape
 from runbook.language.source import Entry, Node, Source
-from runbook.resources import RESOURCE_TYPES, ResourceModel
+from runbook.registry import Registry
 
 PROJECT_FILE = "project.yaml"
 
@@ -31,7 +30,7 @@ class Step:
     id: str
     """Empty where it is missing or unfit."""
     kind_name: str
-    kind: StepKind[Any, Any] | None
+    kind: KindFacts | None
     """Absent where there is none of that name."""
     needs: tuple["Step", ...]
     is_finally: bool
@@ -94,7 +93,7 @@ class Declared:
     @property
     def base(self) -> Path:
         """Where relative paths in it start."""
-        return self.source.path.absolute().parent
+        return self.source.path.absolute().parent.resolve()
 
 
 @dataclass(eq=False)
@@ -103,6 +102,8 @@ class Document:
 
     source: Source
     project: Source | None
+    resource_fields: Mapping[str, tuple[str, ...]]
+    """What each resource type has, by the language's word for the type."""
     steps: list[Step] = field(default_factory=list)
     """In order of the file, finally steps last."""
 
@@ -150,11 +151,12 @@ class Document:
             for name, entry in source.root.mapping(key).items()
         }
 
-    def resource_type(self, name: str) -> type[ResourceModel] | None:
-        """The type of a resource; absent where it is unknown or unfit."""
+    def resource_type(self, name: str) -> str | None:
+        """The word for a resource's type; absent where it is unknown or unfit."""
         declared = self.resources.get(name)
-        kinds = [key for key in declared.node.entries if key in RESOURCE_TYPES] if declared else []
-        return RESOURCE_TYPES[kinds[0]] if len(kinds) == 1 else None
+        entries = declared.node.entries if declared else ()
+        known = [key for key in entries if key in self.resource_fields]
+        return known[0] if len(known) == 1 else None
 
     @cached_property
     def by_id(self) -> dict[str, Step]:
@@ -207,7 +209,8 @@ class _Reader:
 
     def document(self, path: Path) -> Document:
         source = read_source(path)
-        document = Document(source, self._project(path.parent / PROJECT_FILE))
+        project = self._project(path.parent / PROJECT_FILE)
+        document = Document(source, project, resource_fields(self._registry))
         if source.is_readable:
             check_shape(source, schema_for("runbook", self._registry))
             document.steps = read_steps(source, self._registry)
@@ -285,7 +288,7 @@ class _Steps:
             node=node,
             id=node.text_of("id") or "",
             kind_name=kind_name,
-            kind=self.registry.find(kind_name) if is_known else None,
+            kind=self.registry.facts(kind_name) if is_known else None,
             needs=before,
             is_finally=is_finally,
         )

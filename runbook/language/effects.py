@@ -13,11 +13,7 @@ def effect_of(step: Step) -> Effect:
         return Effect.CHANGES
     if isinstance(step.kind.effect, Effect):
         return step.kind.effect
-    try:
-        return step.kind.effect(raw_parameters(step))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # Unfit parameters, which the shape check reports.
-        return Effect.CHANGES
+    return step.kind.effect.of(raw_parameters(step))
 
 
 def raw_parameters(step: Step) -> Mapping[str, Any]:

@@ -215,7 +215,7 @@ class Names:
             shown = f"`{reference}`"
             return "RB301", f"{shown} is nothing to be used", did_you_mean(member, STEP_MEMBERS)
         if member == "outputs":
-            outputs = list(target.kind.outputs.model_fields) if target.kind else None
+            outputs = target.kind.outputs if target.kind else None
             name = reference.parts[3] if len(reference.parts) > 3 else ""
             if outputs is not None and name not in outputs:
                 message = f"step `{target.id}` ({target.kind_name}) has no output `{name}`"
@@ -228,9 +228,9 @@ class Names:
         return "RB306", message, "refer to steps that stand before this one, outside other branches"
 
     def _resource_flaw(self, reference: Reference) -> tuple[str, str, str | None] | None:
-        model = self.document.resource_type(reference.parts[1])
-        fields = [name for name in model.model_fields if name != "name"] if model else []
-        if not model or (len(reference.parts) > 2 and reference.parts[2] in fields):
+        word = self.document.resource_type(reference.parts[1])
+        fields = self.document.resource_fields[word] if word else ()
+        if not word or (len(reference.parts) > 2 and reference.parts[2] in fields):
             return None
         name = reference.parts[2] if len(reference.parts) > 2 else ""
         message = f"resource `{reference.parts[1]}` has no `{name}`"

@@ -1,10 +1,6 @@
 """Rules that a runbook must keep, beyond its shape and its names: each check is one function."""
 
-from collections.abc import Callable, Iterator
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
-
-from pydantic import BaseModel
+from collections.abc import Callable, Iterator, Sequence
 
 from runbook.core.plan import Effect, Rerun
 from runbook.language.diagnostics import did_you_mean, one_of
@@ -13,7 +9,6 @@ from runbook.language.effects import after_step, effect_of, raw_parameters, reso
 from runbook.language.expressions import has_expression, references
 from runbook.language.sandbox import ExpressionInvalid
 from runbook.language.source import Node
-from runbook.resources import RESOURCE_TYPES, ResourceModel
 
 RESTORE_POINT_LOADER = "load_restore_point"
 """The kind after which a rollback has something to restore from."""
@@ -39,17 +34,28 @@ def _check_ids(document: Document) -> None:
 
 def _check_resources(document: Document) -> None:
     for step in document.steps:
-        if step.kind and step.parameters:
-            for node, types in _resource_names(step.kind.spec, step.parameters, ()):
-                _check_resource(document, step, node, types)
+        for use in step.kind.resources if step.kind and step.parameters else ():
+            for node in _at(step.parameters, use.path):
+                _check_resource(document, step, node, use.types)
 
 
-def _check_resource(
-    document: Document, step: Step, node: Node, types: tuple[type[ResourceModel], ...]
-) -> None:
+def _at(node: Node | None, path: Sequence[str]) -> Iterator[Node]:
+    """Every string that a path of keys leads to."""
+    if node is None:
+        return
+    if not path:
+        if isinstance(node.value, str):
+            yield node
+    elif path[0] == "*":
+        for item in [*node.items, *(entry.node for entry in node.entries.values())]:
+            yield from _at(item, path[1:])
+    else:
+        yield from _at(node.get(path[0]), path[1:])
+
+
+def _check_resource(document: Document, step: Step, node: Node, types: Sequence[str]) -> None:
     name = str(node.value)
-    words = {model: word for word, model in RESOURCE_TYPES.items()}
-    expected = one_of(words[model] for model in types if model in words)
+    expected = one_of(types)
     if has_expression(name):
         message = "a resource is named as it is, not by an expression"
         step.source.error("RB305", message, node.span)
@@ -59,50 +65,10 @@ def _check_resource(
         hint = near or f"name one under `resources`, of type {expected}"
         step.source.error("RB311", f"there is no resource `{name}`", node.span, hint)
     else:
-        model = document.resource_type(name)
-        if model and types and model not in types:
-            found = words.get(model, model.__name__)
+        found = document.resource_type(name)
+        if found and types and found not in types:
             message = f"resource `{name}` is a `{found}`, expected {expected}"
             step.source.error("RB312", message, node.span)
-
-
-def _resource_names(
-    annotation: Any, node: Node, metadata: tuple[Any, ...]
-) -> Iterator[tuple[Node, tuple[type[ResourceModel], ...]]]:
-    """Every value that names a resource, with the types that will do there."""
-    if any(_is_resource_mark(mark) for mark in metadata):
-        if isinstance(node.value, str):
-            yield node, _models_in(annotation)
-        return
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        yield from _resource_names(arguments[0], node, arguments[1:])
-    elif origin in (Union, UnionType):
-        for argument in arguments:
-            yield from _resource_names(argument, node, ())
-    elif origin in (list, tuple):
-        for item in node.items:
-            yield from _resource_names(arguments[0], item, ())
-    elif origin is dict:
-        for entry in node.entries.values():
-            yield from _resource_names(arguments[1], entry.node, ())
-    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            value = node.get(field.alias or name)
-            if value is not None:
-                yield from _resource_names(field.annotation, value, tuple(field.metadata))
-
-
-def _is_resource_mark(mark: Any) -> bool:
-    schema = getattr(mark, "json_schema", None)
-    return isinstance(schema, dict) and schema.get("format") == "resource"
-
-
-def _models_in(annotation: Any) -> tuple[type[ResourceModel], ...]:
-    parts = get_args(annotation) or (annotation,)
-    return tuple(
-        part for part in parts if isinstance(part, type) and issubclass(part, ResourceModel)
-    )
 
 
 def _check_repeating(document: Document) -> None:

@@ -6,14 +6,13 @@ mistake has one message at one place. How findings become diagnostics: shape.py.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, cast
 
 from runbook.core.plan import Json, JsonObject
-from runbook.kinds import Registry
 from runbook.language.inputs import INPUT_TYPES
-from runbook.resources import RESOURCE_TYPES
+from runbook.registry import FACTS_FILE, Registry, load_shipped
 from runbook.units import DURATION_PATTERN
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]*$"
@@ -23,28 +22,27 @@ EXPRESSION: JsonObject = {"$ref": "#/$defs/expression"}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def load_schema(name: str) -> JsonObject:
-    """The checked-in schema `runbook` or `project`: of the installed package, else its checkout."""
-    package = Path(__file__).parent.parent
-    file = f"{name}.schema.json"
-    for folder in (package / "shipped" / "schemas", package.parent / "schemas"):
-        if (folder / file).is_file():
-            loaded: JsonObject = json.loads((folder / file).read_text(encoding="utf-8"))
-            return loaded
-    raise FileNotFoundError(file)
-
-
 @lru_cache(maxsize=8)
 def schema_for(name: str, registry: Registry) -> JsonObject:
-    """The schema for these kinds: the checked-in one, unless it knows other kinds."""
+    """The schema `runbook` or `project`: the shipped one, unless it knows other kinds."""
+    file = f"{name}.schema.json"
     try:
-        loaded: Any = load_schema(name)
+        loaded: Any = load_shipped(file)
         if name == "project" or kinds_in(loaded) == registry.names:
             return cast(JsonObject, loaded)
     except FileNotFoundError:
         pass
-    made: JsonObject = json.loads(generate(registry)[f"{name}.schema.json"])
+    made: JsonObject = json.loads(generate(registry)[file])
     return made
+
+
+@lru_cache(maxsize=8)
+def resource_fields(registry: Registry) -> Mapping[str, tuple[str, ...]]:
+    """The parameters of each resource type, by the language's word for the type."""
+    definitions: Any = schema_for("project", registry)["$defs"]
+    types = definitions["resource"]["properties"]
+    names = {word: reference["$ref"].rsplit("/", 1)[-1] for word, reference in types.items()}
+    return {word: tuple(definitions[name]["properties"]) for word, name in names.items()}
 
 
 def kinds_in(schema: Any) -> tuple[str, ...]:
@@ -53,12 +51,17 @@ def kinds_in(schema: Any) -> tuple[str, ...]:
 
 
 def generate(registry: Registry) -> dict[str, str]:
-    """Every schema file's text, by its name."""
-    runbook = _runbook(registry)
-    project = _project()
+    """The text of every file of `schemas/`, by its name."""
+    from runbook.introspection import facts_of
+
+    made = {
+        FACTS_FILE: {name: asdict(facts_of(registry.find(name))) for name in registry.names},
+        "project.schema.json": _project(),
+        "runbook.schema.json": _runbook(registry),
+    }
     return {
-        "project.schema.json": json.dumps(project, indent=2, ensure_ascii=False) + "\n",
-        "runbook.schema.json": json.dumps(runbook, indent=2, ensure_ascii=False) + "\n",
+        name: json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        for name, content in made.items()
     }
 
 
@@ -124,6 +127,8 @@ def _shared() -> dict[str, Any]:
 
 
 def _shared_definitions() -> dict[str, Any]:
+    from runbook.resources import RESOURCE_TYPES
+
     references, models = _models(RESOURCE_TYPES)
     return {
         "expression": {
@@ -178,7 +183,11 @@ def _definitions() -> dict[str, Any]:
         },
         "duration": {
             "anyOf": [
-                {"type": "string", "pattern": DURATION_PATTERN},
+                {
+                    "type": "string",
+                    "pattern": DURATION_PATTERN,
+                    "x-measure": {"unit": "duration"},
+                },
                 {"type": "number", "minimum": 0},
             ]
         },
@@ -276,17 +285,22 @@ def _branch(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _parameters(registry: Registry) -> tuple[dict[str, Any], dict[str, Any]]:
     """For each kind the reference to its parameters, and every definition behind them."""
+    from jsonschema.validators import Draft202012Validator
+
     specs = {name: registry.find(name).spec for name in registry.names}
     references, models = _models(specs)
-    for name, spec in specs.items():
-        is_required = any(field.is_required() for field in spec.model_fields.values())
-        references[name] = {**references[name], "is_required": is_required}
+    for reference in references.values():
+        definition = models[reference["$ref"].rsplit("/", 1)[-1]]
+        reference["is_required"] = not Draft202012Validator(definition).is_valid({})
     return references, models
 
 
 def _models(models: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     from pydantic.json_schema import models_json_schema
 
+    from runbook.introspection import describe_fields
+
+    describe_fields(*models.values())
     pairs = [(model, "validation") for model in dict.fromkeys(models.values())]
     found, definitions = models_json_schema(cast(Any, pairs), ref_template="#/$defs/{model}")
     by_model = {model: reference for (model, _mode), reference in found.items()}

@@ -1,11 +1,15 @@
 """A file against its JSON Schema: every finding becomes one diagnostic at one place."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from runbook.core.plan import JsonObject
 from runbook.language.diagnostics import Span, did_you_mean, one_of
 from runbook.language.expressions import has_expression
+from runbook.language.inputs import measure
 from runbook.language.scalars import type_name
 from runbook.language.schema import EXPRESSION, ID_PATTERN, NAME_PATTERN
 from runbook.language.source import Node, Source
@@ -13,6 +17,7 @@ from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
 
 MAX_FINDINGS = 500
 """In one file; who has more has another kind of file in hand."""
@@ -23,24 +28,83 @@ _PATTERNS = {
     NAME_PATTERN: "lower-case letters, digits, `-` and `_`, a letter first",
     ID_PATTERN: "lower-case letters, digits and `_`, a letter first",
 }
+_BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "exclusiveMaximum": "less than",
+}
+_BEYOND: dict[str, Callable[[Any, Any], bool]] = {
+    "minimum": operator.lt,
+    "maximum": operator.gt,
+    "exclusiveMinimum": operator.le,
+    "exclusiveMaximum": operator.ge,
+}
 _TYPES = {"object": "mapping", "array": "list", "integer": "whole number", "null": "nothing"}
 
 
 def check_shape(source: Source, schema: JsonObject) -> None:
     """Note everything in a file that its schema does not allow."""
-    from jsonschema.validators import Draft202012Validator
-
     _mask_secrets(source)
     if not isinstance(source.root.value, dict):
         found = type_name(source.root.value)
         message = f"expected a mapping, found {found}"
         source.error("RB204", message, source.root.span, "begin with `runbook: v1`")
         return
-    for error in Draft202012Validator(schema).iter_errors(source.root.value):
+    for error in validator_class()(schema).iter_errors(source.root.value):
         for leaf in _leaves(error):
             _report(source, leaf)
         if len(source.diagnostics) > MAX_FINDINGS:
             return
+
+
+@cache
+def validator_class() -> "type[Validator]":
+    """JSON Schema as the program means it: whole numbers are written whole, patterns match whole
+    texts, and measures are read as they will be at run time.
+    """
+    from jsonschema import validators
+
+    draft = validators.Draft202012Validator
+    is_whole = draft.TYPE_CHECKER.redefine(
+        "integer", lambda _checker, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    keywords = {"pattern": _check_pattern, "x-measure": _check_measure}
+    extend: Any = validators.extend
+    made: type[Validator] = extend(draft, keywords, type_checker=is_whole)
+    return made
+
+
+def _check_pattern(
+    _validator: object, pattern: str, value: object, _schema: object
+) -> "Iterator[ValidationError]":
+    from jsonschema import ValidationError
+
+    if isinstance(value, str) and not re.search(_whole(pattern), value):
+        yield ValidationError(f"does not match {pattern}")
+
+
+def _whole(pattern: str) -> str:
+    """The same in Python: its `$` matches before a last newline, that of ECMA-262 does not."""
+    return pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
+
+
+def _check_measure(
+    _validator: object, declaration: JsonObject, value: object, schema: JsonObject
+) -> "Iterator[ValidationError]":
+    from jsonschema import ValidationError
+
+    if not isinstance(value, str) or not re.search(_whole(str(schema["pattern"])), value):
+        return  # what is not even written as a measure the pattern reports
+    try:
+        measured = measure(str(declaration["unit"]), value)
+    except ValueError as error:
+        yield ValidationError(str(error))
+        return
+    for keyword, limit in declaration.items():
+        is_beyond = _BEYOND.get(keyword)
+        if is_beyond and is_beyond(measured, limit):
+            yield ValidationError(f"expected {_BOUNDS[keyword]} `{limit}`, found `{value}`")
 
 
 def _mask_secrets(source: Source) -> None:
@@ -61,7 +125,8 @@ def _mask_secrets(source: Source) -> None:
 
 def _leaves(error: "ValidationError") -> "Iterator[ValidationError]":
     """The findings that say what is wrong, below those that only say that something is."""
-    branch = _nearest_branch(error) if error.validator == "anyOf" else None
+    is_choice = error.validator == "anyOf" and _stated_rule(error) is None
+    branch = _nearest_branch(error) if is_choice else None
     if branch is None:
         yield error
         return
@@ -79,12 +144,25 @@ def _nearest_branch(error: "ValidationError") -> "list[ValidationError] | None":
     if len(by_branch) == 1:
         return next(iter(by_branch.values()))
     fitting = [parts for parts in by_branch.values() if not any(map(_is_misfit, parts))]
-    return fitting[0] if len(fitting) == 1 else None
+    # Who writes neither the one word that is allowed nor a fitting value meant a value.
+    values = [parts for parts in fitting if not any(map(_is_of_words, parts))] or fitting
+    return values[0] if len(values) == 1 else None
 
 
 def _value(error: "ValidationError") -> Any:
     """What the schema demands by the keyword that refused."""
     return error.validator_value
+
+
+def _stated_rule(error: "ValidationError") -> str | None:
+    """What people are told where a kind's own rule refuses; see `rule` in kinds.py."""
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    return schema.get("x-message")
+
+
+def _is_of_words(error: "ValidationError") -> bool:
+    """Whether an alternative allows a few words only."""
+    return error.validator in ("const", "enum") and not error.relative_path
 
 
 def _is_misfit(error: "ValidationError") -> bool:
@@ -101,6 +179,12 @@ def _report(source: Source, error: "ValidationError") -> None:
         node = source.root.at(path)
     except (KeyError, IndexError):
         node = source.root
+    message = _stated_rule(error)
+    if message is not None:
+        place = _context(source, path).removeprefix(" in ")
+        said = f"{place}: {message}" if place else message
+        source.error("RB207", said, _key_span(source, path, node))
+        return
     match error.validator:
         case "additionalProperties":
             _report_unknown_keys(source, path, node, error)
@@ -212,9 +296,10 @@ def _report_value(
             if "${{" in str(error.instance):
                 message = f"expected {words}; an expression cannot stand here"
             span = _key_of(node, error.instance) or span
-        case "minimum" | "maximum":
-            least = "least" if error.validator == "minimum" else "most"
-            message = f"expected at {least} `{limit}`, found {found}"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            message = f"expected {_BOUNDS[error.validator]} `{limit}`, found {found}"
+        case "x-measure":
+            message = error.message
         case "minItems" | "minLength" | "minProperties":
             span = _key_span(source, path, node) if not node.text else span
             message = f"expected at least one {_one(error.validator)}, found none"

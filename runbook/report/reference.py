@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook.core.plan import Effect, JsonObject
+from runbook.introspection import describe_fields
 from runbook.kinds import StepKind
 from runbook.units import format_duration
 
@@ -49,6 +50,7 @@ _EFFECTS = {
 
 def refer_to(name: str, kind: StepKind[Any, Any]) -> KindReference:
     """What the reference says of a kind."""
+    describe_fields(kind.spec, kind.outputs)
     summary, details, example = _split_docstring(inspect.getdoc(kind.spec) or "")
     effect = _EFFECTS[kind.effect] if isinstance(kind.effect, Effect) else "as the step says"
     return KindReference(
@@ -104,7 +106,8 @@ def _type_words(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str
         return f"`{field['const']}`"
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
-    choices = field.get("anyOf") or field.get("oneOf") or field.get("allOf")
+    is_model = "properties" in field
+    choices = () if is_model else field.get("anyOf") or field.get("oneOf") or field.get("allOf")
     if choices:
         words = [_type_words(choice, definitions) for choice in choices]
         return " or ".join(dict.fromkeys(word for word in words if word != "null")) or "nothing"

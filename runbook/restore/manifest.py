@@ -33,7 +33,9 @@ class Artefact(BaseModel):
     path: str
     """Relative to the restore point."""
     size_bytes: int
+    """Its size."""
     sha256: str
+    """Of its bytes, in hex."""
 
 
 class DatabaseEntry(BaseModel):
@@ -78,12 +80,15 @@ class VolumeEntry(BaseModel):
     method: str = ""
     """How it was copied: `reflink` or `copy`."""
     inventory: Artefact | None = None
+    """The list of its entries; absent with the directory."""
     tree_sha256: str = ""
     """One hash over all that a restore brings back."""
     files: str = ""
     """Directory of the files' contents, relative to the restore point."""
     file_count: int = 0
+    """Regular files in it."""
     size_bytes: int = 0
+    """Of these files together."""
 
 
 class CommitEntry(BaseModel):

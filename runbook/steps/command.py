@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
-from runbook.core.kind import EffectFrom
 from runbook.core.plan import Effect
 from runbook.errors import CommandFailed
+from runbook.facts import EffectFrom
 from runbook.kinds import (
     Context,
     Done,
@@ -124,7 +124,12 @@ def _command(spec: RunCommand, ctx: Context) -> Command:
         argv = tuple(spec.argv)
     else:
         argv = (*spec.shell, str(_script_file(spec.script or "", ctx.scratch)))
-    return Command(argv=argv, directory=spec.directory, environment=spec.environment)
+    return Command(
+        argv=argv,
+        directory=spec.directory,
+        environment=spec.environment,
+        needs_output=spec.output != "none",
+    )
 
 
 def _script_file(text: str, scratch: Path) -> Path:

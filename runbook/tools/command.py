@@ -32,6 +32,8 @@ class Command:
     """Variables besides those of `BASE_ENVIRONMENT` that every command inherits."""
     stdin: str | Secret | None = None
     """What it reads; absent: nothing (/dev/null)."""
+    needs_output: bool = False
+    """What it prints is its result: without that, its exit status tells nothing."""
     grace_s: float = 10.0
     """Between SIGTERM and SIGKILL when it is stopped."""
 

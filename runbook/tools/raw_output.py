@@ -7,7 +7,6 @@ import ctypes
 import ctypes.util
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +27,10 @@ class RawOutput:
     def create(self, environ: Mapping[str, str]) -> tuple[int, int]:
         """Make both files; returns descriptors to print to, which the caller closes."""
         place = _tmpfs(environ) or self._link.parent
-        raw = Path(tempfile.mkdtemp(prefix="runbook-", dir=place))
+        raw = place / f"runbook-{os.urandom(8).hex()}"
+        # The link first: killed in between, nobody would know of a directory to remove.
         self._link.symlink_to(raw)
+        raw.mkdir(mode=0o700)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
         stdout = os.open(raw / _STREAMS[0], flags, 0o600)
         try:

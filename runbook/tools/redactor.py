@@ -12,8 +12,8 @@ from runbook.core.secret import MASK, Secret
 class Redactor:
     """Replaces every form of every known secret.
 
-    Forms: raw, each line of a multi-line value, URL-quoted, JSON-escaped, shell-quoted, and base64 in
-    its three alignments. Longest first, so that a secret inside another leaves nothing behind.
+    Forms: raw, each line of a multi-line value, URL-quoted, JSON-escaped, shell-quoted, and base64
+    in its three alignments. Longest first, so that a secret inside another leaves nothing behind.
     """
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from runbook.cli.answers import Answers
 from runbook.cli.rollback import ask_for_missing
+from runbook.core.actions import Ask
 from runbook.core.events import Verdict
-from runbook.core.machine import Ask, begin
+from runbook.core.machine import begin
 from runbook.core.plan import Effect, JsonObject, Plan, PlannedStep, Rerun
 from runbook.core.state import RunState, Status
 from runbook.errors import InputError

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runbook.core.actions import Ask
 from runbook.core.events import (
     Event,
     Machine,
@@ -22,10 +23,11 @@ from runbook.core.events import (
     Verdict,
 )
 from runbook.core.journal import Batch, Journal
-from runbook.core.machine import Ask, fold
+from runbook.core.machine import fold
 from runbook.core.plan import Effect, Plan, PlannedStep, Rerun, Retry
 from runbook.core.state import Phase, RunState, Status
 from runbook.engine.local import LocalRuntime
+from runbook.engine.lock import Lock, Owner, acquire
 from runbook.engine.scene import Scene
 from runbook.engine.watcher import Answer, Ending
 from runbook.errors import CheckFailed
@@ -35,13 +37,13 @@ from runbook.kinds import (
     NotDone,
     Outputs,
     Question,
-    Registry,
     Result,
     Spec,
     StepKind,
     Unknown,
 )
 from runbook.language.expressions import Evaluator
+from runbook.registry import Registry
 from runbook.stores.memory import MemoryJournal
 from runbook.tools.command import Command
 from runbook.tools.redactor import Redactor
@@ -173,13 +175,29 @@ class Bench:
         scene = Scene(
             plan=first.plan, registry=make_registry(self.world), evaluator=Evaluator(), secrets={}
         )
-        return LocalRuntime(
-            scene=scene, run_id=RUN, journal=self.journal, history=history,
-            state=fold(first.plan, history), state_dir=self.world / "state", environ=os.environ,
-            redactor=Redactor(), watcher=self.listener, hand_over=never_handed_over,
-            tell_owner=lambda _run, _step: None,
+        runtime = LocalRuntime(
+            scene=scene,
+            run_id=RUN,
+            journal=self.journal,
+            history=history,
+            state=fold(first.plan, history),
+            state_dir=self.world / "state",
+            environ=os.environ,
+            redactor=Redactor(),
+            watcher=self.listener,
+            hand_over=never_handed_over,
+            lock=self.take_lock(),
             is_interactive=self.is_interactive,
-        ).run()  # fmt: skip
+        )
+        try:
+            return runtime.run()
+        finally:
+            runtime.lock.release()
+
+    def take_lock(self) -> Lock:
+        """One of another name each time: what is left behind would keep it until we are gone."""
+        name = f"shop-{len(self.journal.read(RUN))}"
+        return acquire(self.world, name, Owner.this_process(user="dana", run_id=RUN))
 
     def resume(self) -> Ending:
         self.append(RunResumed(at=now(), by="dana", machine=HOST))
@@ -360,11 +378,13 @@ def test_a_person_at_a_terminal_waits_for_what_changes_something(bench: Bench) -
     assert read(bench.world) == ["one did", "two did"]
 
 
-def kill_at_start_of(step_id: str, times: int = 1) -> Callable[[Event], None]:
+def kill_at_start_of(
+    step_id: str, times: int = 1, number: int = signal.SIGTERM
+) -> Callable[[Event], None]:
     def kill(event: Event) -> None:
         if isinstance(event, StepStarted) and event.step == step_id:
             for time in range(1, times + 1):
-                threading.Timer(0.3 * time, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                threading.Timer(0.3 * time, os.kill, (os.getpid(), number)).start()
 
     return kill
 
@@ -384,13 +404,13 @@ def test_a_failure_does_not_wait_for_another_steps_next_attempt(bench: Bench) ->
 
 def test_a_command_stopped_by_a_second_signal_is_in_doubt_and_asked_about(bench: Bench) -> None:
     bench.is_interactive = True
-    bench.listener.on_event = kill_at_start_of("one", times=2)
+    bench.listener.on_event = kill_at_start_of("one", times=2, number=signal.SIGINT)
     bench.start(step("one", "command", params={"waits_s": 30.0}))
 
     ending = bench.drive()
     parked = bench.resume()
 
-    assert ending.signal == "SIGTERM"
+    assert ending.signal == "SIGINT"
     assert ending.state.steps["one"].status is Status.RUNNING
     assert parked.state.steps["one"].status is Status.DOUBTFUL
 

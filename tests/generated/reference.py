@@ -7,8 +7,8 @@ import click
 from runbook.cli.main import COMMANDS, program
 from runbook.core.machine import RUN_TRANSITIONS, STEP_TRANSITIONS
 from runbook.errors import error_classes
-from runbook.kinds import discover
 from runbook.language.findings import FINDINGS
+from runbook.registry import discover
 from runbook.report.reference import FieldReference, KindReference, refer_to
 
 NOTE = "<!-- Generated from the code by `make generate`. -->\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook.kinds import discover
 from runbook.language.schema import generate
+from runbook.registry import discover
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 

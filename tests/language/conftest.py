@@ -7,9 +7,11 @@ from typing import Any, Literal, Self
 import pytest
 from pydantic import BaseModel, Field, model_validator
 
+from runbook.facts import EffectFrom
 from runbook.core.plan import Effect, Plan, Rerun
-from runbook.kinds import Context, Fraction, Outputs, Registry, Resource, Size, Spec, StepKind
+from runbook.kinds import Context, Fraction, Outputs, Resource, Size, Spec, StepKind
 from runbook.language.compile import compile_runbook
+from runbook.registry import Registry
 from runbook.resources import (
     MODEL_CONFIG,
     AbsolutePath,
@@ -160,15 +162,13 @@ def _kind(spec: type[Spec], outputs: type[Outputs], **fields: Any) -> StepKind[A
     return StepKind(spec=spec, outputs=outputs, **{**plain, **fields})
 
 
-def _command_effect(raw: Mapping[str, Any]) -> Effect:
-    return Effect.READS if raw.get("effect") == "reads" else Effect.CHANGES
-
-
 _CHANGES = {"effect": Effect.CHANGES, "rerun": Rerun.PROBE, "probe": _never}
 KINDS: dict[str, StepKind[Any, Any]] = {
     "backup_db": _kind(BackupDb, Backup, backs_up="database"),
     "checkout": _kind(Checkout, Nothing, **_CHANGES),
-    "command": _kind(RunCommand, Checked, effect=_command_effect, rerun=None),
+    "command": _kind(
+        RunCommand, Checked, effect=EffectFrom("effect", default=Effect.CHANGES), rerun=None
+    ),
     "confirm": _kind(Confirm, Nothing, retry_forbidden="a person is not asked twice"),
     "http_check": _kind(HttpCheck, Checked),
     "load_restore_point": _kind(LoadRestorePoint, Point),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from runbook.kinds import Registry
 from runbook.language.compile import validate
 from runbook.language.diagnostics import render_all
 from runbook.language.findings import FINDINGS
+from runbook.registry import Registry
 
 FOLDER = Path(__file__).parent / "errors"
 CASES = sorted(p.stem for p in FOLDER.glob("*.yaml") if p.stem != "project" and p.stem[0] != "_")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from runbook.core.plan import Json
 from runbook.errors import InputError
-from runbook.kinds import Registry
 from runbook.language.compile import compile_runbook
 from runbook.language.diagnostics import InvalidRunbook
 from runbook.language.reading import parse_source
 from runbook.language.source import Source
+from runbook.registry import Registry
 
 
 def parse(text: str | bytes) -> Source:

@@ -18,7 +18,8 @@ from runbook.core.events import Trigger
 from runbook.core.plan import JsonObject
 from runbook.core.secret import Secret
 from runbook.errors import TimedOut
-from runbook.kinds import CompletedStep, Outputs, PlanStep, Result, UndoneRun, discover
+from runbook.kinds import CompletedStep, Outputs, PlanStep, Result, UndoneRun
+from runbook.registry import discover
 from runbook.resources import Directory, Sqlite
 from runbook.tools.files import write_durably
 from runbook.tools.process import Command, Completed

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from runbook.facts import EffectFrom
 from runbook.core.plan import Effect
 from runbook.core.secret import Secret
 from runbook.errors import CommandFailed
@@ -68,8 +69,8 @@ def test_text_that_is_no_json_fails(make_context: Any) -> None:
 def test_a_reading_command_changes_nothing(make_context: Any) -> None:
     raw = {"argv": ["true"], "effect": "reads"}
 
-    assert callable(STEP.effect)
-    assert STEP.effect(raw) is Effect.READS
+    assert isinstance(STEP.effect, EffectFrom)
+    assert STEP.effect.of(raw) is Effect.READS
     assert not run(command(**raw), make_context()).changed
     with pytest.raises(CommandFailed) as caught:
         run(command(argv=["false"], effect="reads"), make_context())

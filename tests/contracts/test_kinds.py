@@ -1,0 +1,96 @@
+"""What every step kind keeps, whoever wrote it: a new module has its seat here by being there."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runbook.core.plan import Effect, Rerun
+from runbook.introspection import describe_fields
+from runbook.introspection import nested_models
+from runbook.language.compile import validate
+from runbook.registry import discover
+from runbook.report.reference import refer_to
+
+REGISTRY = discover()
+TESTS = Path(__file__).parents[1] / "steps"
+RESOURCES = """
+project: sample
+resources:
+  code: {git: {path: code}}
+  db: {sqlite: {path: shop.db}}
+  uploads: {directory: {path: uploads, used_by: [web]}}
+  web: {process: {argv: [python3, server.py], directory: code}}
+"""
+
+every_kind = pytest.mark.parametrize("name", REGISTRY.names)
+
+
+@every_kind
+def test_a_kind_says_how_doubt_is_settled_and_has_a_probe_exactly_if_it_needs_one(
+    name: str,
+) -> None:
+    kind = REGISTRY.find(name)
+
+    assert (kind.probe is not None) == (kind.rerun in (Rerun.PROBE, None))
+
+
+@every_kind
+def test_every_parameter_and_output_is_documented(name: str) -> None:
+    kind = REGISTRY.find(name)
+    describe_fields(kind.spec, kind.outputs)
+
+    undocumented = [
+        f"{model.__name__}.{field}"
+        for top in (kind.spec, kind.outputs)
+        for model in nested_models(top)
+        for field, info in model.model_fields.items()
+        if not info.description and not (info.json_schema_extra or {})
+    ]
+
+    assert not undocumented
+
+
+@every_kind
+def test_the_example_is_valid(name: str, tmp_path: Path) -> None:
+    example = yaml.safe_load(refer_to(name, REGISTRY.find(name)).example)
+    back_up = {"id": "backed_up", "uses": "load_restore_point"}
+    document: dict[str, object] = {"runbook": "v1", "name": "sample", "steps": [back_up, example]}
+    document["inputs"] = {"confirm": {"type": "boolean", "default": False}}
+    (tmp_path / "project.yaml").write_text(RESOURCES)
+    (tmp_path / "sample.yaml").write_text(yaml.safe_dump(document))
+
+    findings = validate(tmp_path / "sample.yaml", registry=REGISTRY)
+
+    assert [each.message for each in findings if each.is_error] == []
+
+
+@every_kind
+def test_a_kind_that_destroys_says_what(name: str) -> None:
+    kind = REGISTRY.find(name)
+
+    assert (kind.effect is Effect.DESTROYS) == (kind.destroys is not None)
+    for field in (kind.destroys, kind.backs_up, kind.holds):
+        assert field is None or field in kind.spec.model_fields
+
+
+@every_kind
+def test_a_kind_describes_itself(name: str) -> None:
+    module = inspect.getmodule(REGISTRY.find(name).run)
+
+    assert module is not None
+    assert module.__doc__
+    assert inspect.getdoc(REGISTRY.find(name).spec)
+
+
+@every_kind
+def test_a_kind_has_a_test_of_its_own(name: str) -> None:
+    tested = {
+        kind
+        for path in TESTS.rglob("test_*.py")
+        for kind in REGISTRY.names
+        if f"steps.{kind}" in path.read_text() or path.stem == f"test_{kind}"
+    }
+
+    assert name in tested

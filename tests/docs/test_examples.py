@@ -1,0 +1,69 @@
+"""The runbooks that README and tutorial show are valid, and every link leads somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runbook.language.compile import validate
+from runbook.registry import discover
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROJECT = """
+project: sample
+resources:
+  code: {git: {path: code}}
+  db: {sqlite: {path: shop.db}}
+  web: {process: {argv: [python3, server.py], directory: code}}
+"""
+ROLLBACK = """
+runbook: v1
+name: rollback
+for: deploy.yaml
+inputs:
+  data: {type: choice, choices: [restore, keep]}
+steps:
+  - {id: point, uses: load_restore_point, when: "inputs.data == 'keep'"}
+"""
+
+
+def runbooks_in(page: Path) -> list[str]:
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [block for block in blocks if block.startswith("runbook: v1")]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if runbooks_in(page)], ids=lambda p: p.name
+)
+def test_the_runbooks_that_a_page_shows_are_valid(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "project.yaml").write_text(PROJECT)
+    (tmp_path / "rollback.yaml").write_text(ROLLBACK)
+
+    for text in runbooks_in(page):
+        (tmp_path / "deploy.yaml").write_text(text)
+        findings = validate(tmp_path / "deploy.yaml", registry=discover())
+
+        assert [each.message for each in findings] == []
+
+
+def test_the_shipped_runbooks_are_valid_without_a_warning() -> None:
+    shipped = sorted((ROOT / "runbooks").rglob("*.yaml"))
+
+    findings = {
+        path.name: validate(path, registry=discover())
+        for path in shipped
+        if path.name != "project.yaml"
+    }
+
+    assert len(findings) >= 3
+    assert not any(findings.values()), findings
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+
+    missing = [link for link in links if not (page.parent / link).exists()]
+
+    assert not missing

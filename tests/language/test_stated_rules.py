@@ -1,0 +1,105 @@
+"""Rules that the real kinds state in their schemas: told at validation, no kind being loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from runbook.language.compile import validate
+from runbook.registry import discover
+
+CASES = [
+    ("command", "{argv: [a], script: b}", "RB207", "step `s`: expected either `argv` or `script`"),
+    ("command", "{creates: a}", "RB207", "step `s`: expected either `argv` or `script`"),
+    (
+        "command",
+        "{argv: [a], effect: reads, changes: db}",
+        "RB207",
+        "step `s`: `changes` does not go with `effect: reads`",
+    ),
+    ("preflight", "{checks: [{}]}", "RB207", "step `s`: expected either `get` or `url`"),
+    (
+        "http_check",
+        "{checks: [{get: 'http://a', method: POST}]}",
+        "RB207",
+        "step `s`: `get` goes with `method: GET` only; write `url`",
+    ),
+    (
+        "monitor",
+        "{http: {get: 'http://a'}, duration: 0s}",
+        "RB206",
+        "`duration`: expected more than `0`, found `0s`",
+    ),
+    (
+        "monitor",
+        "{http: {get: 'http://a'}, duration: 0}",
+        "RB206",
+        "`duration`: expected more than `0`, found `0`",
+    ),
+    (
+        "monitor",
+        "{http: {get: 'http://a'}, duration: 1m, interval: 1ms}",
+        "RB206",
+        "`interval`: expected at least `0.01`, found `1ms`",
+    ),
+    (
+        "monitor",
+        "{http: {get: 'http://a'}, duration: 1m, error_rate: {above: 200%}}",
+        "RB206",
+        "`above`: expected a fraction from 0 to 1, found `200%`",
+    ),
+    (
+        "monitor",
+        "{http: {get: 'http://a'}, duration: 1m, consecutive_failures: 3.0}",
+        "RB204",
+        "`consecutive_failures`: expected whole number, found number `3.0`",
+    ),
+    (
+        "preflight",
+        "{free_disk: '1.5'}",
+        "RB206",
+        "`free_disk`: expected a whole number of bytes, or a unit, found `1.5`",
+    ),
+    (
+        "preflight",
+        "{free_disk: plenty}",
+        "RB206",
+        "`free_disk`: expected a size such as `512MiB` or `10GB`, found `plenty`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters", "code", "message"), CASES)
+def test_a_stated_rule_is_told_in_its_own_words(
+    kind: str, parameters: str, code: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "deploy.yaml"
+    text = f"runbook: v1\nname: deploy\nsteps:\n  - {{id: s, uses: {kind}, with: {parameters}}}\n"
+    path.write_text(text, encoding="utf-8")
+
+    found = validate(path, registry=discover())
+
+    assert [(each.code, each.message) for each in found] == [(code, message)]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "{argv: '${{ inputs.list }}'}",
+        "{argv: [a], effect: '${{ inputs.effect }}', changes: db}",
+        "{script: 'true', effect: reads}",
+    ],
+)
+def test_a_stated_rule_leaves_alone_what_is_fit_or_has_yet_to_be_computed(
+    parameters: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "deploy.yaml"
+    path.write_text(
+        "runbook: v1\nname: deploy\n"
+        "inputs: {list: {type: string, default: a}, effect: {type: string, default: reads}}\n"
+        f"steps:\n  - {{id: s, uses: command, with: {parameters}}}\n",
+        encoding="utf-8",
+    )
+
+    found = [each for each in validate(path, registry=discover()) if each.is_error]
+
+    assert found == []
