@@ -105,17 +105,19 @@ class Ledger:
         return run
 
     def refuse_older(self, run: Recorded) -> None:
-        """Raise RollbackRefused if a newer run of that lock has changed something and stands."""
+        """Raise if a newer run of that lock has changed something and stands, or claims the lock."""
         for summary in self.journal.runs(RunFilter(lock=run.plan.lock)):
             if summary.run_id == run.run_id:
                 return
             if summary.undoes is not None:
                 continue
             newer = self.recorded(summary.run_id)
+            if newer.standing is Standing.CLAIMS:
+                raise claim_held(newer)
             if has_changed_anything(newer.plan, newer.state) and not self.is_undone(newer):
                 raise RollbackRefused(
                     f"run `{newer.run_id}` is newer than `{run.run_id}`, and stands",
-                    hint=f"runbook rollback {newer.run_id}",
+                    hint=f"runbook rollback {newer.run_id}" if newer.plan.on_failure else None,
                 )
 
     def _newest_candidate(self) -> Recorded:

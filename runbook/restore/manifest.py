@@ -46,6 +46,7 @@ class DatabaseEntry(BaseModel):
     name: str
     """The project's name for it."""
     engine: str = "sqlite"
+    """What kind of database it is."""
     location: str
     """Where the live one lies."""
     absent: bool = False
@@ -53,11 +54,15 @@ class DatabaseEntry(BaseModel):
     taken_at: str
     """UTC, ISO 8601."""
     artefact: Artefact | None = None
+    """The copy; absent with the database."""
     fingerprint: Fingerprint | None = None
+    """What it held; absent with the database."""
     mode: str = "0600"
     """Octal."""
     uid: int = 0
+    """Owner of the file."""
     gid: int = 0
+    """Group of the file."""
     warm: str | None = None
     """A copy restored beside the live database already; absent: none was made."""
 

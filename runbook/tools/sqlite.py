@@ -28,18 +28,26 @@ class TableFingerprint(BaseModel):
     """A table's content."""
 
     rows: int
+    """How many."""
     sha256: str
+    """Over all of them, in an order that does not depend on indexes."""
 
 
 class Fingerprint(BaseModel):
     """What a database holds, whatever its pages look like."""
 
     page_size: int
+    """In bytes."""
     page_count: int
+    """Pages of the file."""
     user_version: int
+    """What `PRAGMA user_version` says: most often the newest migration."""
     application_id: int
+    """What `PRAGMA application_id` says."""
     schema_sha256: str
+    """Over all definitions."""
     tables: dict[str, TableFingerprint]
+    """By table, its content."""
 
     def differences(self, other: "Fingerprint") -> list[str]:
         """In what the other one differs, in words; empty: in nothing."""

@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from runbook.core.plan import Effect, Rerun
-from runbook.introspection import describe_fields
-from runbook.introspection import nested_models
+from runbook.introspection import describe_fields, nested_models
 from runbook.language.compile import validate
 from runbook.registry import discover
 from runbook.report.reference import refer_to

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 import pytest
 from pydantic import BaseModel, Field, model_validator
 
-from runbook.facts import EffectFrom
 from runbook.core.plan import Effect, Plan, Rerun
+from runbook.facts import EffectFrom
 from runbook.kinds import Context, Fraction, Outputs, Resource, Size, Spec, StepKind
 from runbook.language.compile import compile_runbook
 from runbook.registry import Registry

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from runbook.facts import EffectFrom
 from runbook.core.plan import Effect
 from runbook.core.secret import Secret
 from runbook.errors import CommandFailed
+from runbook.facts import EffectFrom
 from runbook.kinds import Done, NotDone, Result, Unknown
 from runbook.steps.command import STEP, RunCommand
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -271,6 +272,22 @@ def test_a_starter_killed_before_its_supervisor_lived_has_started_nothing(direct
 
     assert found is None
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("call", ["os.symlink", "os.mkdir"])
+def test_a_starter_killed_while_it_makes_room_for_output_leaves_none_in_memory(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as tmpfs:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", tmpfs)
+        hook = f"lambda call, path: call == {call!r} and {tmpfs!r} in str(path) and die()"
+        death = f"die = lambda: os.kill(os.getpid(), 9); import sys; sys.addaudithook({hook})"
+        start_and_die(directory, "true", before_death=death)
+
+        found = Supervised.find(directory)
+
+        assert found is None
+        assert list(Path(tmpfs).iterdir()) == []
 
 
 def test_a_supervisor_that_cannot_mark_the_start_starts_nothing(tmp_path: Path) -> None:
