@@ -217,3 +217,8 @@ class _OutputReader:
         spare = self._redactor.longest
         self._kept[stream] = (self._kept[stream] + data)[-KEPT_OUTPUT_BYTES - spare :]
         self._log(data.decode("utf-8", "replace"))
+
+
+def operation_name(run_id: str, step_id: str) -> str:
+    """The name of all that a step stages: the same for each of its attempts."""
+    return f"{run_id}-{step_id}"

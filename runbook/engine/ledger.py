@@ -105,7 +105,7 @@ class Ledger:
         return run
 
     def refuse_older(self, run: Recorded) -> None:
-        """Raise if a newer run of that lock has changed something and stands, or claims the lock."""
+        """Raise if a newer run of that lock claims it, or has changed something and stands."""
         for summary in self.journal.runs(RunFilter(lock=run.plan.lock)):
             if summary.run_id == run.run_id:
                 return

@@ -31,8 +31,8 @@ from runbook.core.events import (
 from runbook.core.journal import Batch, Journal
 from runbook.core.machine import apply, next_actions
 from runbook.core.plan import Effect, JsonObject, PlannedStep
-from runbook.core.state import RunState, Status
-from runbook.engine.context import StepContext, StepLog
+from runbook.core.state import RunState, Status, is_in_doubt
+from runbook.engine.context import StepContext, StepLog, operation_name
 from runbook.engine.drive import Decide, Report, Turn, drive
 from runbook.engine.lock import Lock
 from runbook.engine.messages import Ended, Message, Progressed, Signalled
@@ -43,6 +43,7 @@ from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import InputError, JournalUnwritable, RunbookError, StepError
 from runbook.tools.files import make_directories
 from runbook.tools.redactor import Redactor
+from runbook.tools.supervised import Supervised
 
 LEAVE_AFTER_S = 4.0
 """Told to stop without a terminal, we are gone after this: CI systems kill soon after."""
@@ -86,6 +87,7 @@ class LocalRuntime:
 
     def run(self, decide: Decide = next_actions) -> Ending:
         """Drive the run until its end, a signal, a question nobody answers, or a full disk."""
+        self._tidy()
         loop = drive(self.scene.plan, self.state, decide)
         error: RunbookError | None = None
         with hear_signals(lambda name: self._inbox.put(Signalled(name))):
@@ -109,6 +111,14 @@ class LocalRuntime:
             signal=self._signals[0] if self._signals else None,
             error=error,
         )
+
+    def _tidy(self) -> None:
+        """Forget what the commands of ended attempts printed; a crash may have come in between."""
+        steps = self.state.steps.items()
+        doubtful = {f"{step_id}.{now.attempt}" for step_id, now in steps if is_in_doubt(now)}
+        for call in (self.state_dir / "attempts" / self.run_id).glob("*/call-*"):
+            if call.parent.name not in doubtful:
+                Supervised(call).discard_output()
 
     def _report(self) -> Report:
         events, self._recorded = tuple(self._recorded), []
@@ -381,11 +391,6 @@ class LocalRuntime:
 
     def _is_leaving(self) -> bool:
         return self._leave_at is not None and time.monotonic() >= self._leave_at
-
-
-def operation_name(run_id: str, step_id: str) -> str:
-    """The name of all that a step stages: the same for each of its attempts."""
-    return f"{run_id}-{step_id}"
 
 
 def _now() -> datetime:

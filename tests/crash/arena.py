@@ -140,9 +140,9 @@ class Arena:
     def close(self) -> None:
         """Leave nothing behind, but for a workspace that is to be looked at."""
         self.stop_everything()
-        assert self._driver.stdin is not None
-        self._driver.stdin.close()
-        self._driver.wait()
+        with self._driver as driver:
+            assert driver.stdin is not None
+            driver.stdin.close()
         if not self.is_spoiled:
             shutil.rmtree(self.home)
 
