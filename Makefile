@@ -16,10 +16,10 @@ demo: $(READY)                ## deploy a sample shop: no container, no database
 	@$(BIN)/runbook demo
 
 test: $(READY)                ## everything
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 test-fast: $(READY)           ## what takes a second or two each
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -n auto -m "not slow"
 
 check: $(READY)               ## layers, types, style, generated files
 	@$(BIN)/ruff check .
