@@ -209,6 +209,17 @@ class PlanStep:
     is_rollback: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Disk that a step will take."""
+
+    place: Path
+    """On whose file system; need not exist yet."""
+    size_bytes: int
+    purpose: str
+    """What for, as the start of a sentence."""
+
+
 class Context(Protocol):
     """All that a step may know and do besides its own parameters. One per attempt, one thread."""
 
@@ -345,6 +356,8 @@ class StepKind(Generic[S, O]):
     """The shell commands that a person would type instead."""
     preflight: Callable[[S, Context], Sequence[str]] | None = None
     """What is missing for this step, found without changing anything; empty: nothing."""
+    room: Callable[[S, Context], Sequence[Room]] | None = None
+    """The disk that this step will take at most; preflight adds it up."""
     baseline: Callable[[S, Context], Mapping[str, str]] | None = None
     """Checks only: which of this step's checks fail right now, by key, and how."""
     needs_answer: Callable[[S, Trigger], bool] | None = None

@@ -169,6 +169,12 @@ class Http(ResourceModel):
     """Base URL, without a trailing slash."""
 
 
+Database = Sqlite
+"""Whatever `backup_db` and `restore_db` can act on."""
+FileTree = Directory
+"""Whatever `snapshot_volume` and `restore_volume` can act on."""
+
+
 RESOURCE_TYPES: dict[str, type[ResourceModel]] = {
     "git": Git,
     "sqlite": Sqlite,

@@ -269,6 +269,8 @@ class _Walk:
 
     def _fail_syntax(self, error: "yaml.MarkedYAMLError") -> NoReturn:
         mark: Any = error.problem_mark or error.context_mark
+        if "maximum nesting depth" in str(error.problem):  # libyaml's own bound, since 0.2.6
+            self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _START)
         lines = self._source.lines
         line = min(mark.line, len(lines) - 1) if mark else 0
         column = mark.column if mark and mark.line == line else len(lines[line].rstrip("\r\n"))

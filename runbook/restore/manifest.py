@@ -3,6 +3,8 @@
 The steps' outputs carry these entries to where the restore point is sealed.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from runbook.tools.sqlite import Fingerprint
@@ -45,7 +47,7 @@ class DatabaseEntry(BaseModel):
 
     name: str
     """The project's name for it."""
-    engine: str = "sqlite"
+    engine: str
     """What kind of database it is."""
     location: str
     """Where the live one lies."""
@@ -53,6 +55,20 @@ class DatabaseEntry(BaseModel):
     """There was none yet."""
     taken_at: str
     """UTC, ISO 8601."""
+    warm: str | None = None
+    """A copy restored beside the live database already; absent: none was made."""
+
+    @property
+    def artefacts(self) -> "list[Artefact]":
+        """Its files that have a checksum."""
+        raise TypeError(f"an entry of engine `{self.engine}` does not say what files it has")
+
+
+class SqliteEntry(DatabaseEntry):
+    """An SQLite database as it was."""
+
+    engine: Literal["sqlite"] = "sqlite"
+    """What kind of database it is."""
     artefact: Artefact | None = None
     """The copy; absent with the database."""
     fingerprint: Fingerprint | None = None
@@ -63,8 +79,15 @@ class DatabaseEntry(BaseModel):
     """Owner of the file."""
     gid: int = 0
     """Group of the file."""
-    warm: str | None = None
-    """A copy restored beside the live database already; absent: none was made."""
+
+    @property
+    def artefacts(self) -> list[Artefact]:
+        """Its one file."""
+        return [self.artefact] if self.artefact else []
+
+
+AnyDatabaseEntry = SqliteEntry
+"""An entry of any engine; `engine` tells which."""
 
 
 class VolumeEntry(BaseModel):
@@ -130,12 +153,12 @@ class Manifest(BaseModel):
     """Whether the project's processes were running."""
     processes: dict[str, bool] = {}
     """By process, whether it was running; empty where nobody looked."""
-    databases: list[DatabaseEntry] = []
+    databases: list[AnyDatabaseEntry] = []
     volumes: list[VolumeEntry] = []
     commits: list[CommitEntry] = []
     how_to_read: str = HOW_TO_READ
 
-    def database(self, name: str) -> DatabaseEntry | None:
+    def database(self, name: str) -> AnyDatabaseEntry | None:
         """The database of that name."""
         return next((entry for entry in self.databases if entry.name == name), None)
 
@@ -146,7 +169,7 @@ class Manifest(BaseModel):
     @property
     def artefacts(self) -> list[Artefact]:
         """Every file that has a checksum here."""
-        found = [entry.artefact for entry in self.databases]
+        found: list[Artefact | None] = [a for entry in self.databases for a in entry.artefacts]
         found += [entry.inventory for entry in self.volumes]
         found += [entry.patch for entry in self.commits]
         return [artefact for artefact in found if artefact is not None]

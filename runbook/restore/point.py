@@ -19,11 +19,9 @@ from runbook.errors import Unfit
 from runbook.restore.manifest import (
     SCHEMA_VERSION,
     Artefact,
-    DatabaseEntry,
     Manifest,
     VolumeEntry,
 )
-from runbook.tools import sqlite
 from runbook.tools.archive import problems_of_copy
 from runbook.tools.files import (
     disk_errors,
@@ -238,15 +236,6 @@ def artefact_problems(root: Path, artefacts: Sequence[Artefact]) -> list[str]:
         elif sha256_of(path) != artefact.sha256:
             problems.append(f"`{artefact.path}` is damaged: its sha256 differs")
     return problems
-
-
-def database_problems(root: Path, entry: DatabaseEntry, *, check: Callable[[], None]) -> list[str]:
-    """What reading a database's copy as a database finds wrong."""
-    if entry.artefact is None or entry.fingerprint is None:
-        return []
-    copy = root / entry.artefact.path
-    problems = sqlite.integrity_problems(copy, check=check)
-    return problems or entry.fingerprint.differences(sqlite.fingerprint_of(copy, check=check))
 
 
 def volume_problems(root: Path, entry: VolumeEntry, *, check: Callable[[], None]) -> list[str]:

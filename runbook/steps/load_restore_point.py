@@ -1,23 +1,14 @@
 """Find the restore point that a rollback goes back to, and make sure that it is whole."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 from runbook.core.plan import Effect, Rerun
-from runbook.errors import StepError, Unfit
+from runbook.errors import StepError, StepStopped, TimedOut, Unfit
 from runbook.kinds import Context, Outputs, Spec, StepKind
-from runbook.restore.manifest import DatabaseEntry, VolumeEntry
-from runbook.restore.point import (
-    RestorePoint,
-    open_point,
-    point_ids,
-    read_inventory,
-    require_intact,
-)
-from runbook.tools import sqlite
-from runbook.tools.delta import compare
-from runbook.tools.files import disk_errors
+from runbook.restore import databases, trees
+from runbook.restore.point import RestorePoint, open_point, point_ids, require_intact
 from runbook.units import format_duration
 
 
@@ -63,7 +54,7 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
     require_intact(point, check=ctx.check)
     age_s = max(0, int((ctx.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()))
     ctx.log(f"restore point `{point.id}`, sealed {format_duration(age_s)} ago, is intact")
-    written_since = _written_since(point)
+    written_since = _written_since(point, ctx)
     for line in written_since:
         ctx.log(line)
     return LoadedPoint(
@@ -88,47 +79,30 @@ def _sealed_by_undone(ctx: Context) -> str:
     )
 
 
-def _written_since(point: RestorePoint) -> list[str]:
+def _written_since(point: RestorePoint, ctx: Context) -> list[str]:
     """What has changed since, for people; what cannot be told is said so, and stops nothing."""
-    lines = []
+    lines: list[str] = []
     for database in point.manifest.databases:
-        lines += _rows_since(database)
+        with _telling(database.name, lines):
+            way = databases.way_of(ctx.resources[database.name])
+            lines += way.written_since(database, ctx)
     for volume in point.manifest.volumes:
-        lines += _files_since(point, volume)
+        with _telling(volume.name, lines):
+            tree = trees.way_of(ctx.resources[volume.name])
+            lines += tree.written_since(point, volume, ctx)
     return lines
 
 
-def _rows_since(entry: DatabaseEntry) -> list[str]:
-    live = Path(entry.location).resolve()
-    if entry.absent or entry.fingerprint is None:
-        return [f"database `{entry.name}` did not exist then"]
-    if not live.exists():
-        return [f"database `{entry.name}` does not exist any more"]
+@contextmanager
+def _telling(name: str, lines: list[str]) -> Iterator[None]:
     try:
-        now = sqlite.row_counts(live)
+        yield
+    except KeyError:
+        lines.append(f"what was written to `{name}` since cannot be told: it is no resource now")
+    except (StepStopped, TimedOut):
+        raise
     except StepError as error:
-        return [f"what was written to database `{entry.name}` since cannot be told: {error}"]
-    then = {table: found.rows for table, found in entry.fingerprint.tables.items()}
-    changed = [
-        f"{entry.name}.{table}: {then.get(table, 0)} rows then, {now.get(table, 0)} now"
-        for table in sorted(then.keys() | now.keys())
-        if then.get(table) != now.get(table)
-    ]
-    return changed or [f"database `{entry.name}` has as many rows as then"]
-
-
-def _files_since(point: RestorePoint, entry: VolumeEntry) -> list[str]:
-    if entry.absent:
-        return [f"directory `{entry.name}` did not exist then"]
-    inventory = read_inventory(point.directory, entry)
-    try:
-        with disk_errors(f"looking at `{entry.location}`", changed=False):
-            tree = Path(entry.location).resolve()
-            delta = compare(tree, inventory, check=lambda: None, reads_content=False)
-    except StepError as error:
-        return [f"what was written to directory `{entry.name}` since cannot be told: {error}"]
-    count = len({*delta.written, *delta.extras})
-    return [f"directory `{entry.name}`: {count} entries written, touched or deleted since"]
+        lines.append(f"what was written to `{name}` since cannot be told: {error}")
 
 
 def _preflight(spec: LoadRestorePoint, ctx: Context) -> Sequence[str]:

@@ -8,7 +8,6 @@ recorded if any of them runs, or if the plan has no process at all and so checks
 runs.
 """
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,16 +18,11 @@ from pydantic import BaseModel, Field
 
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
-from runbook.kinds import Context, Outputs, Size, Spec, StepKind
-from runbook.resources import Directory, Git, Process, Sqlite
+from runbook.kinds import Context, Outputs, Room, Size, Spec, StepKind
+from runbook.resources import Git, Process
 from runbook.steps._expectations import HttpExpectation, look
 from runbook.tools import daemon, git
 from runbook.tools.files import missing_room
-
-_COPIES_IN_STATE = 2
-"""Of everything backed up: its backup, and what a rollback replaces and keeps."""
-_COPIES_IN_PLACE = 1
-"""Beside the thing itself: what a rollback stages there."""
 
 
 class Preflight(Spec):
@@ -102,16 +96,8 @@ def _missing_for_steps(ctx: Context) -> list[str]:
 
 
 def _missing_for_resources(ctx: Context) -> list[str]:
-    missing: list[str] = []
-    for resource in ctx.resources.values():
-        match resource:
-            case Git():
-                missing += _missing_for_git(resource)
-            case Sqlite() | Directory():
-                missing += _missing_for_path(resource.path)
-            case _:
-                pass
-    return missing
+    repositories = [each for each in ctx.resources.values() if isinstance(each, Git)]
+    return [line for repository in repositories for line in _missing_for_git(repository)]
 
 
 def _missing_for_git(resource: Git) -> list[str]:
@@ -122,17 +108,6 @@ def _missing_for_git(resource: Git) -> list[str]:
     return []
 
 
-def _missing_for_path(path: Path) -> list[str]:
-    place = path.parent
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        return [f"`{place}` is not a directory that we may write to"]
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        return [f"`{path}` may not be read and written by us"]
-    return []
-
-
 def _missing_disk(spec: Preflight, ctx: Context) -> list[str]:
     if spec.free_disk != "auto":
         free_bytes = shutil.disk_usage(ctx.state_dir).free
@@ -140,41 +115,35 @@ def _missing_disk(spec: Preflight, ctx: Context) -> list[str]:
             return []
         needed = f"`{ctx.state_dir}` needs {spec.free_disk} bytes free"
         return [f"{needed}, and has {free_bytes}"]
-    needs: dict[int, tuple[Path, int]] = {}
-    for path in _backed_up(ctx):
-        size_bytes = _size_bytes(path)
-        _add(needs, ctx.state_dir, size_bytes * _COPIES_IN_STATE)
-        _add(needs, path.parent, size_bytes * _COPIES_IN_PLACE)
+    rooms = [
+        room
+        for step in ctx.plan_steps
+        if step.spec is not None and step.kind.room is not None
+        for room in step.kind.room(step.spec, ctx)
+    ]
+    return _lacking(rooms)
+
+
+def _lacking(rooms: Sequence[Room]) -> list[str]:
+    """What each file system lacks for all that the steps will take of it together."""
+    by_device: dict[int, list[Room]] = {}
+    for room in rooms:
+        by_device.setdefault(_existing(room.place).stat().st_dev, []).append(room)
     return [
         message
-        for path, size_bytes in needs.values()
-        for message in missing_room(path, size_bytes, "backup and restore")
+        for sharing in by_device.values()
+        for message in missing_room(
+            sharing[0].place,
+            sum(room.size_bytes for room in sharing),
+            " and ".join(dict.fromkeys(room.purpose for room in sharing)),
+        )
     ]
 
 
-def _backed_up(ctx: Context) -> list[Path]:
-    paths: dict[Path, None] = {}
-    for step in ctx.plan_steps:
-        if step.spec is not None and step.kind.backs_up is not None:
-            resource = getattr(step.spec, step.kind.backs_up)
-            if isinstance(resource, Sqlite | Directory) and resource.path.exists():
-                paths[resource.path] = None
-    return list(paths)
-
-
-def _add(needs: dict[int, tuple[Path, int]], path: Path, size_bytes: int) -> None:
-    device = path.stat().st_dev
-    first, sum_bytes = needs.get(device, (path, 0))
-    needs[device] = (first, sum_bytes + size_bytes)
-
-
-def _size_bytes(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    total_bytes = 0
-    for directory, _, names in os.walk(path):
-        total_bytes += sum(Path(directory, name).lstat().st_size for name in names)
-    return total_bytes
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def _flaw(check: HttpExpectation) -> str | None:

@@ -3,7 +3,9 @@
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from runbook import __version__
 from runbook.core.plan import Effect, Json, Rerun
@@ -20,12 +22,12 @@ from runbook.kinds import (
     StepKind,
 )
 from runbook.resources import Process
-from runbook.restore.manifest import CommitEntry, DatabaseEntry, Manifest, VolumeEntry
+from runbook.restore.databases import DatabaseWay, way_of
+from runbook.restore.manifest import AnyDatabaseEntry, CommitEntry, Manifest, VolumeEntry
 from runbook.restore.point import (
     RestorePoint,
     artefact_of,
     artefact_problems,
-    database_problems,
     find_sealed,
     point_id,
     point_suffix,
@@ -33,7 +35,7 @@ from runbook.restore.point import (
     staging_dir,
     volume_problems,
 )
-from runbook.restore.warm import drop_older, stage, staged_beside
+from runbook.restore.warm import drop_older
 from runbook.tools.files import disk_errors, make_directories
 
 
@@ -74,7 +76,7 @@ def _run(spec: SealRestorePoint, ctx: Context) -> Result[Sealed]:
     if point is None:
         point = _seal(spec, ctx)
     with disk_errors("dropping older warm ways back", changed=False):
-        for path in drop_older(ctx.state_dir, ctx.project):
+        for path in drop_older(ctx):
             ctx.log(f"dropped the older warm way back `{path}`")
     return Result(_outputs(point), changed=False)
 
@@ -98,7 +100,7 @@ def _manifest(spec: SealRestorePoint, staging: Path, ctx: Context) -> Manifest:
     at = ctx.now()
     steps = _since_last_seal(ctx.completed)
     databases = [
-        DatabaseEntry.model_validate(step.outputs["entry"])
+        TypeAdapter(AnyDatabaseEntry).validate_python(step.outputs["entry"])
         for step in steps
         if step.kind == "backup_db"
     ]
@@ -167,7 +169,7 @@ def _verify(spec: SealRestorePoint, staging: Path, manifest: Manifest, ctx: Cont
     for volume in [] if problems else manifest.volumes:
         problems += volume_problems(staging, volume, check=ctx.check)
     for database in [] if problems or spec.verify == "checksum" else manifest.databases:
-        problems += database_problems(staging, database, check=ctx.check)
+        problems += _way(database, ctx).flaws(staging, database, ctx)
     if problems:
         raise Unfit(
             f"the backup is damaged: {'; '.join(problems[:3])}",
@@ -175,13 +177,18 @@ def _verify(spec: SealRestorePoint, staging: Path, manifest: Manifest, ctx: Cont
         )
 
 
-def _with_warm(entry: DatabaseEntry, staging: Path, ctx: Context) -> DatabaseEntry:
-    if entry.artefact is None:
+def _with_warm(entry: AnyDatabaseEntry, staging: Path, ctx: Context) -> AnyDatabaseEntry:
+    if entry.absent:
         return entry
-    warm = staged_beside(Path(entry.location).resolve(), ctx.operation)
-    stage(staging / entry.artefact.path, warm, entry)
+    way = _way(entry, ctx)
+    warm = way.staged_name(ctx.operation)
+    way.stage(warm, staging, entry, ctx)
     ctx.log(f"restored beside the live database as `{warm}`")
-    return entry.model_copy(update={"warm": str(warm)})
+    return entry.model_copy(update={"warm": warm})
+
+
+def _way(entry: AnyDatabaseEntry, ctx: Context) -> DatabaseWay[Any]:
+    return way_of(ctx.resources[entry.name])
 
 
 def _outputs(point: RestorePoint) -> Sealed:

@@ -182,6 +182,18 @@ def copy_to_new_file(
     return sha256
 
 
+def unwritable(path: Path) -> list[str]:
+    """What a preflight says where we may not read and write what is, or will be, at `path`."""
+    place = path.parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return [f"`{place}` is not a directory that we may write to"]
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return [f"`{path}` may not be read and written by us"]
+    return []
+
+
 def missing_room(path: Path, needed_bytes: int, purpose: str) -> list[str]:
     """What a preflight says where the disk lacks the room needed and a fifth of it."""
     existing = path

@@ -183,6 +183,7 @@ class Shop:
 
     def deploy_context(self, step_id: str, run_id: str = "deploy-1", **fields: Any) -> RealContext:
         """For a step of the deploy."""
+        fields.setdefault("resources", {"db": self.db, "uploads": self.uploads})
         return self.make_context(run_id, step_id, completed=list(self.deployed), **fields)
 
     def rollback_context(self, step_id: str, **fields: Any) -> RealContext:
@@ -191,6 +192,7 @@ class Shop:
             run_id="deploy-1", completed=self.deployed, failed_step=None, failure=None
         )
         completed = list(self.undoing)
+        fields.setdefault("resources", {"db": self.db, "uploads": self.uploads})
         return self.make_context(
             "rollback-1", step_id, completed=completed, undone=undone, **fields
         )

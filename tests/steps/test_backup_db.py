@@ -82,8 +82,9 @@ def test_a_full_disk_is_a_clear_error(shop: Any, full_disk: Path) -> None:
 
     assert raised.value.changed is False
     assert list((staging_dir(full_disk, ctx.run_id) / "databases").iterdir()) == []
-    assert STEP.preflight is not None
-    assert "needs" in STEP.preflight(BackupDb(database=shop.db), ctx)[0]
+    assert STEP.room is not None
+    (room,) = STEP.room(BackupDb(database=shop.db), ctx)
+    assert room.place == full_disk and room.size_bytes > 4_000_000
 
 
 def test_the_probe_knows_a_complete_backup_from_an_unfinished_one(shop: Any) -> None:

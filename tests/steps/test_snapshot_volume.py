@@ -128,7 +128,9 @@ def test_a_full_disk_is_a_clear_error(shop: Any, full_disk: Path) -> None:
     assert raised.value.changed is False
     assert list((staging_dir(full_disk, ctx.run_id) / "volumes").iterdir()) == []
     spec = SnapshotVolume(volume=shop.uploads, level="live")
-    assert STEP.preflight is not None and "needs" in STEP.preflight(spec, ctx)[0]
+    assert STEP.room is not None
+    (room,) = STEP.room(spec, ctx)
+    assert room.place == full_disk and room.size_bytes > 4_000_000
 
 
 def test_the_probe_knows_a_complete_snapshot_from_an_unfinished_one(shop: Any) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from runbook.errors import Unfit
 from runbook.kinds import PlanStep
 from runbook.resources import Directory, Git, Process, Sqlite
-from runbook.steps import http_check, process_up
+from runbook.steps import backup_db, http_check, process_up
+from runbook.steps.backup_db import BackupDb
 from runbook.steps.http_check import HttpCheck
 from runbook.steps.preflight import STEP, Fit, Preflight
 from runbook.steps.process_up import ProcessUp
@@ -106,9 +109,10 @@ def test_everything_that_is_missing_is_named_at_once(
     resources = {
         "web": absent,
         "code": Git(path=tmp_path / "plain", name="code"),
-        "db": Sqlite(path=tmp_path / "file" / "shop.db", name="db"),
     }
-    context = make_context(resources=resources, plan_steps=[up])
+    db = Sqlite(path=tmp_path / "file" / "shop.db", name="db")
+    dump = PlanStep(id="dump", kind=backup_db.STEP, spec=BackupDb(database=db), is_rollback=False)
+    context = make_context(resources=resources, plan_steps=[up, dump])
 
     with pytest.raises(Unfit) as caught:
         run(context, free_disk="100TB", checks=[{"get": web.url, "status": 201}])
@@ -122,6 +126,25 @@ def test_everything_that_is_missing_is_named_at_once(
         "201",
     ):
         assert part in caught.value.message
+
+
+def test_the_room_that_all_steps_take_is_added_up(
+    make_context: Any, tmp_path: Path, full_disk: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("CREATE TABLE blobs AS SELECT zeroblob(1200000)")
+        connection.commit()
+    db = Sqlite(path=tmp_path / "shop.db", name="db")
+    steps = [
+        PlanStep(id=name, kind=backup_db.STEP, spec=BackupDb(database=db), is_rollback=False)
+        for name in ("first", "second")
+    ]
+    enough = make_context(state_dir=full_disk, plan_steps=steps[:1])
+    too_little = make_context(state_dir=full_disk, plan_steps=steps)
+
+    run(enough)
+    with pytest.raises(Unfit, match=r"the backup of .* needs 2\.9 MB"):
+        run(too_little)
 
 
 def test_a_step_whose_parameters_are_not_known_yet_is_passed_over(make_context: Any) -> None:
