@@ -18,6 +18,7 @@ from runbook.restore.point import (
     replaced_dir,
 )
 from runbook.restore.trees import BroughtBack, Level
+from runbook.restore.writers import held, require_stopped, unknown_writers, wake
 from runbook.tools.archive import Previous, is_staged, take_snapshot
 from runbook.tools.delta import Restore, compare
 from runbook.tools.files import (
@@ -54,7 +55,11 @@ class DirectoryWay:
         if not self._tree.exists():
             ctx.log(f"there is no directory `{self._tree}` yet")
             return entry.model_copy(update={"absent": True})
-        return snapshot_of(self._tree, entry, staging, ctx)
+        with held(self.directory.used_by, level, ctx):
+            return snapshot_of(self._tree, entry, staging, ctx)
+
+    def wake(self, ctx: Context) -> None:
+        wake(ctx)
 
     def _require_fit(self, level: Level) -> None:
         if level == "paused" and not self.directory.used_by:
@@ -75,6 +80,7 @@ class DirectoryWay:
                 hint="move it away, then `runbook resume`",
                 changed=False,
             )
+        require_stopped(self.directory.used_by, ctx)
         return bring_back(self._tree, point, entry, ctx)
 
     # --- what people and preflight are told -----------------------------------------------
@@ -90,7 +96,7 @@ class DirectoryWay:
             self._require_fit(level)
         except Unfit as error:
             return [error.message]
-        return unwritable(self.directory.path)
+        return [*unknown_writers(self.directory.used_by, ctx), *unwritable(self.directory.path)]
 
     def missing_for_restore(self, ctx: Context) -> list[str]:
         return unwritable(self.directory.path)

@@ -35,6 +35,9 @@ class TreeWay(Protocol):
     def take(self, level: Level, staging: Path, ctx: Context) -> VolumeEntry:
         """Copy it, checked and durable, into `staging`; absent where there is none."""
 
+    def wake(self, ctx: Context) -> None:
+        """Let go on what a killed `take` of this step has left paused."""
+
     def restore(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> BroughtBack:
         """Make it what it was; what is overwritten or deleted is kept first."""
 

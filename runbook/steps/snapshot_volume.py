@@ -35,8 +35,9 @@ class SnapshotVolume(Spec):
     volume: Resource[FileTree]
     """The directory to take a snapshot of."""
     level: Level
-    """What its writers do meanwhile. With `live`, a file that changes while it is read is read
-    again; with the others that is an error. `paused` needs a directory with `used_by`."""
+    """What its writers (`used_by`) do meanwhile. With `live`, a file that changes while it is read
+    is read again; with the others that is an error. With `stopped`, a writer that runs is one, too.
+    `paused` stops them in their tracks while the files are read, and lets them go on."""
 
 
 class Snapshot(Outputs):
@@ -73,6 +74,7 @@ def _run(spec: SnapshotVolume, ctx: Context) -> Result[Snapshot]:
 
 
 def _probe(spec: SnapshotVolume, ctx: Context) -> ProbeResult[Snapshot]:
+    way_of(spec.volume).wake(ctx)
     recorded = read_record(staging_dir(ctx.state_dir, ctx.run_id), ctx.operation)
     if recorded is None:
         return NotDone(f"the snapshot of `{spec.volume.name}` is not complete")

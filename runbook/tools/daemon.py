@@ -285,10 +285,41 @@ def stop(
         return recorded if had_members else None
 
 
+def is_paused(running: Running) -> bool:
+    """Whether it is stopped in its tracks, by whomever."""
+    stat = _stat(running.pid)
+    return stat is not None and stat.state == "T"
+
+
+def pause(running: Running, *, sleep: Sleep = time.sleep) -> None:
+    """Stop everything in its session in its tracks; returns once all of it stands still.
+
+    Raises:
+        StepError: it cannot be signalled, or goes on all the same.
+    """
+    ends_at_s = time.monotonic() + _LOCK_WAIT_S
+    while awake := [pid for pid in _members(running) if not _stands_still(pid)]:
+        if time.monotonic() > ends_at_s:
+            raise StepError(f"pid {running.pid} does not stand still", changed=False)
+        _signal(awake, signal.SIGSTOP)
+        sleep(_POLL_S / 10)
+
+
+def _stands_still(pid: int) -> bool:
+    stat = _stat(pid)
+    return stat is None or stat.state in ("T", "Z", "X")
+
+
+def wake(running: Running) -> None:
+    """Let everything in its session go on."""
+    _signal(_members(running), signal.SIGCONT)
+
+
 def _end(running: Running, number: signal.Signals, patience_s: float, sleep: Sleep) -> None:
     ends_at_s = time.monotonic() + patience_s
     if members := _members(running):
         _signal(members, number)
+        _signal(members, signal.SIGCONT)  # one that is paused would not hear it
     while _members(running) and time.monotonic() < ends_at_s:
         sleep(_POLL_S)
 

@@ -197,11 +197,13 @@ class Shop:
             "rollback-1", step_id, completed=completed, undone=undone, **fields
         )
 
-    def back_up(self, run_id: str = "deploy-1", verify: str = "read_back") -> Any:
+    def back_up(
+        self, run_id: str = "deploy-1", verify: str = "read_back", level: str = "stopped"
+    ) -> Any:
         """Everything up to the sealed restore point, whose outputs are returned."""
         self.step("backup_db", self.deploy_context("dump", run_id), database=self.db)
         files = self.deploy_context("files", run_id)
-        self.step("snapshot_volume", files, volume=self.uploads, level="stopped")
+        self.step("snapshot_volume", files, volume=self.uploads, level=level)
         return self.step("seal_restore_point", self.deploy_context("seal", run_id), verify=verify)
 
     def load(self) -> Any:
