@@ -13,7 +13,6 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     WithJsonSchema,
@@ -21,7 +20,7 @@ from pydantic import (
 
 from runbook.core.events import Trigger
 from runbook.core.failure import Failure
-from runbook.core.plan import Effect, Json, JsonObject, Rerun
+from runbook.core.plan import Effect, JsonObject, Rerun
 from runbook.facts import EffectFrom
 from runbook.resources import MODEL_CONFIG, Written
 from runbook.tools.command import Command, Completed
@@ -91,31 +90,6 @@ Size = Annotated[
     Written("bytes", SIZE_PATTERN, is_whole=True),
 ]
 """Bytes; written `512MiB`, `10GB` or as a whole number."""
-
-
-# --- rules between the fields of a Spec -----------------------------------------------------
-
-
-def rules(*stated: JsonObject) -> ConfigDict:
-    """The configuration of a model that refuses what these refuse, and nothing else.
-
-    So that `validate` need not load the kind: what its own validators refuse must all stand here.
-    """
-    return ConfigDict(json_schema_extra={"allOf": [*stated]})
-
-
-def rule(message: str, schema: JsonObject) -> JsonObject:
-    """A JSON Schema that the parameters must fit, and what people are told where they do not."""
-    return {**schema, "x-message": message}
-
-
-def exactly_one(first: str, second: str) -> JsonObject:
-    """The rule that one of two parameters is given, and not both."""
-    alternatives: list[Json] = [
-        {"required": [first], "not": {"required": [second]}},
-        {"required": [second], "not": {"required": [first]}},
-    ]
-    return rule(f"expected either `{first}` or `{second}`", {"anyOf": alternatives})
 
 
 # --- what a probe may find ------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from runbook.core.secret import Secret
+from runbook.field_rules import exactly_one, rules
 from runbook.units import DURATION_PATTERN, parse_duration_s
 
 
@@ -169,6 +170,76 @@ class Http(ResourceModel):
     """Base URL, without a trailing slash."""
 
 
+class Compose(ResourceModel):
+    """A docker-compose stack."""
+
+    project: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Compose's project name, which labels all that belongs to the stack."""
+    files: list[AbsolutePath] = Field(min_length=1)
+    """The compose files, in Compose's order: later ones win."""
+    directory: AbsolutePath | None = None
+    """What the files' relative paths are relative to; absent: the first file's directory."""
+    env_files: list[AbsolutePath] = Field(default_factory=list)
+    """Files of variables for the compose files; none given: `.env` in the directory, if any."""
+    environment: dict[str, PossiblySecret] = Field(default_factory=dict)
+    """Variables for the compose files; they win over those of `env_files`."""
+    profiles: list[str] = Field(default_factory=list)
+    """Compose profiles that are on."""
+
+
+ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+"""A service of a stack, as `stack/postgres`: a `compose` resource's name, a slash, the service."""
+
+
+class Postgres(ResourceModel):
+    """A PostgreSQL database."""
+
+    model_config = MODEL_CONFIG | rules(exactly_one("service", "host"))
+
+    service: ServiceName | None = None
+    """The service that its server runs as, such as `stack/postgres`."""
+    host: str | None = None
+    """Where a server that is no service of a stack listens."""
+    port: int = Field(default=5432, ge=1, le=65535)
+    """The server's port; of a service: the one inside its container."""
+    database: str = Field(min_length=1, max_length=63)
+    """The database's name; it need not exist before the first deploy."""
+    user: str = Field(min_length=1)
+    """Who connects: needs to own the database and may create databases."""
+    password: PossiblySecret | None = None
+    """The user's password; absent: the server asks for none."""
+
+
+class Volume(ResourceModel):
+    """A Docker volume."""
+
+    name: str = Field(min_length=1)
+    """The volume's full name, such as `shop_minio_data`; need not exist before the first deploy."""
+    used_by: list[ServiceName] = Field(default_factory=list)
+    """The services that write to it, such as `stack/minio`."""
+
+
+class S3(ResourceModel):
+    """A bucket of MinIO or any other S3 server."""
+
+    model_config = MODEL_CONFIG | rules(exactly_one("service", "url"))
+
+    service: ServiceName | None = None
+    """The service that its server runs as, such as `stack/minio`."""
+    port: int = Field(default=9000, ge=1, le=65535)
+    """The port inside the service's container."""
+    url: str | None = None
+    """Where a server that is no service of a stack answers, such as `https://s3.example.org`."""
+    region: str = "us-east-1"
+    """The bucket's region."""
+    bucket: str = Field(min_length=3, max_length=63)
+    """The bucket's name; it need not exist before the first deploy."""
+    access_key: PossiblySecret
+    """Who asks."""
+    secret_key: PossiblySecret
+    """Its key."""
+
+
 Database = Sqlite
 """Whatever `backup_db` and `restore_db` can act on."""
 FileTree = Directory
@@ -181,5 +252,9 @@ RESOURCE_TYPES: dict[str, type[ResourceModel]] = {
     "directory": Directory,
     "process": Process,
     "http": Http,
+    "compose": Compose,
+    "postgres": Postgres,
+    "volume": Volume,
+    "s3": S3,
 }
 """Every resource type by the word that the language has for it."""

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from runbook.kinds import exactly_one, rule, rules
+from runbook.field_rules import exactly_one, rule, rules
 from runbook.resources import MODEL_CONFIG, Duration, PossiblySecret
 from runbook.tools.http import Answer, NoAnswer, Request, ask
 

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, ValidationInfo, model_validator
 from runbook.core.plan import Effect
 from runbook.errors import CommandFailed
 from runbook.facts import EffectFrom
+from runbook.field_rules import exactly_one, rule, rules
 from runbook.kinds import (
     Context,
     Done,
@@ -22,9 +23,6 @@ from runbook.kinds import (
     Spec,
     StepKind,
     Unknown,
-    exactly_one,
-    rule,
-    rules,
 )
 from runbook.resources import AbsolutePath, PossiblySecret
 from runbook.tools.files import disk_errors, write_durably

@@ -35,6 +35,10 @@ _SAMPLES: dict[str, Any] = {
     "directory": {"path": "a"},
     "process": {"argv": ["a"], "directory": "a"},
     "http": {"url": "http://a"},
+    "compose": {"project": "a", "files": ["a"]},
+    "postgres": {"service": "a/b", "database": "a", "user": "a"},
+    "volume": {"name": "a"},
+    "s3": {"url": "http://a", "bucket": "abc", "access_key": "a", "secret_key": "a"},
 }
 RESOURCES = {
     word: model.model_validate(_SAMPLES[word], context={"base": "/"})

@@ -1,0 +1,58 @@
+"""The container engine behind one module: everything readable or doable through its API.
+
+Compose's own commands: compose.py. The SDK is imported at use and its errors are translated here.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from runbook.errors import StepError, Unfit
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONE_OFF_LABEL = "com.docker.compose.oneoff"
+OPERATION_LABEL = "runbook.operation"
+"""On every container, volume and network that a step makes for its own work: its operation."""
+
+
+@contextmanager
+def engine(*, timeout_s: float = 60.0) -> Iterator["DockerClient"]:
+    """A client of the engine that the environment names; closed at the end.
+
+    Its API version is the server's own. Errors of the SDK that leave the block are translated.
+
+    Raises:
+        Unfit: no engine answers, or it refuses us.
+        StepError: it refuses a request.
+    """
+    import docker
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        client = docker.from_env(timeout=int(timeout_s))
+    except (DockerException, RequestException) as error:
+        raise Unfit(
+            f"the container engine does not answer: {error}",
+            hint="see whether `docker info` works for this user",
+        ) from error
+    try:
+        yield client
+    except APIError as error:
+        raise StepError(f"the container engine refuses: {error.explanation or error}") from error
+    except (DockerException, RequestException) as error:
+        raise StepError(f"the container engine does not answer any more: {error}") from error
+    finally:
+        client.close()
+
+
+def containers(client: "DockerClient", project: str, service: str) -> "Sequence[Container]":
+    """A service's containers, running or not, in order of their number; no one-off ones."""
+    labels = [f"{PROJECT_LABEL}={project}", f"{SERVICE_LABEL}={service}", f"{ONE_OFF_LABEL}=False"]
+    found = client.containers.list(all=True, ignore_removed=True, filters={"label": labels})
+    return sorted(found, key=lambda container: container.name or "")
