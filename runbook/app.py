@@ -3,11 +3,12 @@
 What a command does to runs stands here; what it prints stands in `cli/`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from uuid import uuid4
 
 from runbook.core.events import (
@@ -21,11 +22,15 @@ from runbook.core.events import (
 from runbook.core.journal import Batch, Journal
 from runbook.core.machine import begin, settling_actions
 from runbook.core.plan import JsonObject, Plan
-from runbook.core.state import Phase, RunState, failed_step
+from runbook.core.state import Phase, RunState, failed_step, is_in_doubt
 from runbook.engine.ledger import Ledger, Recorded, claim_held, first_batch, rollback_plan
+from runbook.engine.leftovers import sweep
 from runbook.engine.local import LocalRuntime
 from runbook.engine.lock import Lock, Owner, acquire
+from runbook.engine.messages import Message, Signalled
+from runbook.engine.preview import written_since_sealed
 from runbook.engine.scene import Scene, fetch_secrets
+from runbook.engine.signals import hear_signals
 from runbook.engine.standing import Standing, has_changed_anything
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import (
@@ -34,7 +39,7 @@ from runbook.errors import (
     RollbackRefused,
     StateDirUnfit,
 )
-from runbook.language.compile import compile_runbook
+from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import check_inputs
 from runbook.registry import Registry, discover
@@ -48,8 +53,8 @@ from runbook.tools.redactor import Redactor
 STALE_AFTER_S = 900.0
 """A run interrupted for longer than this before it changed anything is begun anew."""
 
-AskInputs = Callable[[JsonObject], JsonObject]
-"""Given the inputs' declarations, gives their values."""
+AskInputs = Callable[[JsonObject, Callable[[], Sequence[str]]], JsonObject]
+"""Given the inputs' declarations, and what tells what was written since, gives their values."""
 
 
 @contextmanager
@@ -114,6 +119,7 @@ class App:
         with self._lock(plan.lock, run_id) as lock:
             superseded = self._supersede(plan.lock, run_id, watcher)
             self.journal.append([*superseded, first_batch(self._started(run_id, plan))])
+            self._sweep()
             return self._drive(run_id, scene, watcher, lock)
 
     def _refuse_unfit(self, scene: Scene, *, is_confirmed: bool) -> None:
@@ -182,6 +188,7 @@ class App:
 
     def resume(self, run: Recorded, *, is_confirmed: bool, watcher: Watcher) -> Ending:
         """Go on with a run after its last completed step."""
+        _report_changes(run.plan, watcher)
         scene = self._scene(run.plan, run.state)
         with self._lock(run.plan.lock, run.run_id) as lock:
             run = self.ledger.recorded(run.run_id)
@@ -215,7 +222,8 @@ class App:
         if begun is not None and begun.standing is Standing.CLAIMS:
             watcher.notice(f"goes on with {begun.run_id}, which undoes {run.run_id}")
             return self.resume(begun, is_confirmed=is_confirmed, watcher=watcher)
-        inputs = ask_inputs(way_back.plan.input_types)
+        _report_changes(run.plan, watcher)
+        inputs = ask_inputs(way_back.plan.input_types, lambda: self._written_since(run))
         with self._lock(run.plan.lock, run.run_id) as lock:
             # Somebody may have acted since: only under the lock is it certain.
             self.ledger.refuse_older(run)
@@ -238,6 +246,15 @@ class App:
             last = [run.next_batch(handed_over)] if is_open else []
             self.journal.append([*superseded, *last, first_batch(started)])
             return self._drive(run_id, scene, watcher, lock)
+
+    def _written_since(self, run: Recorded) -> Sequence[str]:
+        """What was written since the restore point of a run, a line each, for people."""
+        return written_since_sealed(
+            self._scene(run.plan, run.state),
+            run.state,
+            state_dir=self.settings.state_dir,
+            environ=self.settings.environ,
+        )
 
     def _hand_over(
         self, scene: Scene, state: RunState, event: RunFinished
@@ -277,6 +294,7 @@ class App:
                 at=_now(), outcome=Outcome.ABORTED, by=self.settings.user, reason=reason
             )
             self.journal.append([run.next_batch(aborted)])
+            self._sweep()
         run = self.ledger.recorded(run.run_id)
         return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
 
@@ -284,24 +302,41 @@ class App:
 
     def _settle(self, run: Recorded, watcher: Watcher, lock: Lock) -> Ending:
         """Wait for what is in flight of a run; settle what is in doubt, as far as a probe can."""
-        if run.state.phase not in (Phase.DRIVING, Phase.STOPPING):
+        is_open = run.state.phase in (Phase.DRIVING, Phase.STOPPING)
+        # Nothing in doubt: nothing to look at, and no secret needed for it.
+        if not is_open or not any(map(is_in_doubt, run.state.steps.values())):
             return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
         scene = self._scene(run.plan, run.state)
-        return self._runtime(run.run_id, scene, watcher, lock).run(settling_actions)
+        return self._runtime(run.run_id, scene, watcher, lock, SimpleQueue()).run(settling_actions)
 
     def _drive(self, run_id: str, scene: Scene, watcher: Watcher, lock: Lock) -> Ending:
         """Drive a run, and the rollback that it is handed over to, to the end."""
-        while True:
-            runtime = self._runtime(run_id, scene, watcher, lock)
-            watcher.saw(run_id, scene.plan, 0, runtime.history)
-            ending = runtime.run()
-            if ending.state.outcome is not Outcome.HANDED_OVER or not ending.state.successor:
-                return ending
-            run_id = ending.state.successor
-            successor = self.ledger.recorded(run_id)
-            scene = self._scene(successor.plan, successor.state)
+        inbox: SimpleQueue[Message] = SimpleQueue()
+        # Heard between the two as well: no signal may fall into the gap.
+        with hear_signals(lambda name: inbox.put(Signalled(name))):
+            while True:
+                runtime = self._runtime(run_id, scene, watcher, lock, inbox)
+                watcher.saw(run_id, scene.plan, 0, runtime.history)
+                ending = runtime.run()
+                if ending.state.outcome is not Outcome.HANDED_OVER or not ending.state.successor:
+                    self._sweep()
+                    return ending
+                run_id = ending.state.successor
+                successor = self.ledger.recorded(run_id)
+                scene = self._scene(successor.plan, successor.state)
 
-    def _runtime(self, run_id: str, scene: Scene, watcher: Watcher, lock: Lock) -> LocalRuntime:
+    def _sweep(self) -> None:
+        """Delete what only going on with a run would need, of runs that nobody goes on with."""
+        sweep(self.settings.state_dir, is_finished=self.ledger.is_finished)
+
+    def _runtime(
+        self,
+        run_id: str,
+        scene: Scene,
+        watcher: Watcher,
+        lock: Lock,
+        inbox: SimpleQueue[Message],
+    ) -> LocalRuntime:
         run = self.ledger.recorded(run_id)
         return LocalRuntime(
             scene=scene,
@@ -316,6 +351,7 @@ class App:
             hand_over=self._hand_over,
             lock=lock,
             is_interactive=self.settings.is_interactive,
+            inbox=inbox,
         )
 
     def _scene(self, plan: Plan, state: RunState | None = None) -> Scene:
@@ -340,6 +376,12 @@ class App:
             yield lock
         finally:
             lock.release()
+
+
+def _report_changes(plan: Plan, watcher: Watcher) -> None:
+    """Say which files the plan was made from are others now; it is followed all the same."""
+    for path in changed_sources(plan):
+        watcher.notice(f"`{path}` has changed since this run began; it goes on as it was planned")
 
 
 def _make_state_dir(path: Path) -> None:

@@ -40,6 +40,7 @@ class KindFacts:
     holds: str | None = None
     backs_up: str | None = None
     destroys: str | None = None
+    pins: tuple[str, ...] = ()
     timeout_s: float
     retry_forbidden: str | None = None
     outputs: tuple[str, ...] = ()

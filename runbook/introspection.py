@@ -27,6 +27,7 @@ def facts_of(kind: StepKind[Any, Any]) -> KindFacts:
         holds=kind.holds,
         backs_up=kind.backs_up,
         destroys=kind.destroys,
+        pins=kind.pins,
         timeout_s=kind.timeout_s,
         retry_forbidden=kind.retry_forbidden,
         outputs=tuple(kind.outputs.model_fields),

@@ -226,6 +226,11 @@ class Context(Protocol):
         ...
 
     @property
+    def pinned(self) -> Mapping[str, str]:
+        """Text of the script files that the step's parameters name, by path, as it was planned."""
+        ...
+
+    @property
     def resources(self) -> Mapping[str, Any]:
         """Every resource of the plan, by name."""
         ...
@@ -324,6 +329,8 @@ class StepKind(Generic[S, O]):
     """Name of the Spec field whose resource this kind makes a copy of."""
     destroys: str | None = None
     """Name of the Spec field whose resource this kind replaces or deletes."""
+    pins: tuple[str, ...] = ()
+    """Names of the Spec fields, argument lists, whose script files the plan pins."""
     timeout_s: float = 600.0
     """Unless the step says otherwise."""
     by_hand: Callable[[S], Sequence[str]] | None = None

@@ -89,6 +89,7 @@ def parse_facts(facts: Mapping[str, Any]) -> KindFacts:
         holds=facts["holds"],
         backs_up=facts["backs_up"],
         destroys=facts["destroys"],
+        pins=tuple(facts["pins"]),
         timeout_s=facts["timeout_s"],
         retry_forbidden=facts["retry_forbidden"],
         outputs=tuple(facts["outputs"]),

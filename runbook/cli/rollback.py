@@ -1,6 +1,6 @@
 """`runbook rollback`: undo a run by the rollback that it pinned."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
@@ -48,10 +48,10 @@ def rollback(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
 
-    def ask_inputs(declarations: JsonObject) -> JsonObject:
+    def ask_inputs(declarations: JsonObject, tell: Callable[[], Sequence[str]]) -> JsonObject:
         known = dict(given)
         if settings.is_interactive:
-            known |= ask_for_missing(declarations, given, settings.environ, answers.read)
+            known |= ask_for_missing(declarations, given, settings.environ, answers.read, tell)
         return read_inputs(declarations, known, settings.environ)
 
     with open_app(settings) as app:
@@ -81,13 +81,18 @@ def ask_for_missing(
     given: Mapping[str, str],
     environ: Mapping[str, str],
     read: Callable[[str], str | None],
+    tell: Callable[[], Sequence[str]],
 ) -> dict[str, str]:
-    """Ask a person for the inputs that have no value yet; raises InputError if they go away."""
-    asked = {}
+    """Ask a person for the inputs that have no value yet; raises InputError if they go away.
+
+    What `tell` says comes before the first question.
+    """
+    asked: dict[str, str] = {}
     for name, declaration in declarations.items():
         if not isinstance(declaration, dict) or not _is_missing(name, declaration, given, environ):
             continue
-        prompt = f"{_explain(name, declaration)}{name}: "
+        told = "" if asked else "".join(f"\n{line}" for line in tell())
+        prompt = f"{told}{_explain(name, declaration)}{name}: "
         while name not in asked:
             typed = read(prompt)
             if typed is None:

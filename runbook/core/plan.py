@@ -104,6 +104,8 @@ class PlannedStep:
     is_finally: bool = False
     from_undone: bool = False
     """A finally step of the undone run: its expressions see that run's inputs and steps."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Text of the script files that the parameters name, by absolute path: see pinning.py."""
     place: str = ""
     """`file:line` of the step in the runbook."""
 
@@ -131,8 +133,8 @@ class Plan:
     summary: str = ""
     source: str = ""
     """Absolute path of the file."""
-    source_digest: str = ""
-    """sha256 over the files that were compiled, to tell whether they changed since."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The files that were compiled: sha256 by absolute path, to tell which changed since."""
     project: str = ""
     environment: str = ""
     is_protected: bool = False

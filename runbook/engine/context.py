@@ -63,6 +63,7 @@ class StepContext:
     operation: str
     state_dir: Path
     scratch: Path
+    pinned: Mapping[str, str]
     resources: Mapping[str, Any]
     completed: Sequence[CompletedStep]
     undone: UndoneRun | None
@@ -194,9 +195,12 @@ class _OutputReader:
         self._kept = [b"", b""]
 
     def read(self) -> None:
-        for stream, data in enumerate(self._supervised.read_output(*self._offsets)):
-            self._offsets[stream] += len(data)
-            self._pending[stream] += data
+        for stream, piece in enumerate(self._supervised.read_output(*self._offsets)):
+            lost_bytes = piece.start - self._offsets[stream]
+            if lost_bytes:
+                self._pending[stream] += f"\n[{lost_bytes} bytes that nobody read]\n".encode()
+            self._offsets[stream] = piece.end
+            self._pending[stream] += piece.data
             whole, newline, rest = self._pending[stream].rpartition(b"\n")
             if newline:
                 self._pending[stream] = rest

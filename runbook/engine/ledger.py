@@ -130,6 +130,12 @@ class Ledger:
             raise RunUnknown(f"several could be meant, of: {', '.join(locks)}", hint="name the run")
         return found[0]
 
+    def is_finished(self, run_id: str) -> bool:
+        """Whether nobody goes on with that run; one that is not known may be another journal's."""
+        return run_id in self.journal.resolve(run_id) and (
+            self.recorded(run_id).standing is Standing.FINISHED
+        )
+
     def is_undone(self, run: Recorded) -> bool:
         """Whether a rollback of this run has succeeded."""
         rollback = self.rollback_of(run.run_id)

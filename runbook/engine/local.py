@@ -7,7 +7,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -34,6 +34,7 @@ from runbook.core.plan import Effect, JsonObject, PlannedStep
 from runbook.core.state import RunState, Status, is_in_doubt
 from runbook.engine.context import StepContext, StepLog, operation_name
 from runbook.engine.drive import Decide, Report, Turn, drive
+from runbook.engine.leftovers import attempts_dir
 from runbook.engine.lock import Lock
 from runbook.engine.messages import Ended, Message, Progressed, Signalled
 from runbook.engine.perform import Attempt, describe_failure
@@ -73,9 +74,10 @@ class LocalRuntime:
     """The lock that the run is driven under."""
     is_interactive: bool
     """Whether a person sits at a terminal and can wait, or press Ctrl-C again."""
+    inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
+    """What has happened; a signal may come in before, or after, the run is driven."""
 
     def __post_init__(self) -> None:
-        self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._seq = len(self.history)
         self._contexts: dict[str, StepContext] = {}
         self._scheduled: list[tuple[float, str, Execute]] = []
@@ -90,7 +92,7 @@ class LocalRuntime:
         self._tidy()
         loop = drive(self.scene.plan, self.state, decide)
         error: RunbookError | None = None
-        with hear_signals(lambda name: self._inbox.put(Signalled(name))):
+        with hear_signals(lambda name: self.inbox.put(Signalled(name))):
             try:
                 turn = next(loop)
                 while not self._is_leaving() and self._perform(turn):
@@ -116,7 +118,7 @@ class LocalRuntime:
         """Forget what the commands of ended attempts printed; a crash may have come in between."""
         steps = self.state.steps.items()
         doubtful = {f"{step_id}.{now.attempt}" for step_id, now in steps if is_in_doubt(now)}
-        for call in (self.state_dir / "attempts" / self.run_id).glob("*/call-*"):
+        for call in attempts_dir(self.state_dir, self.run_id).glob("*/call-*"):
             if call.parent.name not in doubtful:
                 Supervised(call).discard_output()
 
@@ -146,7 +148,7 @@ class LocalRuntime:
         while not self._recorded:
             self._start_what_is_due()
             try:
-                message = self._inbox.get(timeout=self._patience_s())
+                message = self.inbox.get(timeout=self._patience_s())
             except Empty:
                 if self._is_leaving():
                     return
@@ -218,7 +220,7 @@ class LocalRuntime:
         self._contexts[step.id] = context
         work = attempt.settle if execute.in_doubt else attempt.run
         threading.Thread(
-            target=lambda: self._inbox.put(Ended(step.id, work())), name=step.id, daemon=True
+            target=lambda: self.inbox.put(Ended(step.id, work())), name=step.id, daemon=True
         ).start()
 
     def _fail_unbegun(self, execute: Execute, error: RunbookError) -> None:
@@ -256,7 +258,8 @@ class LocalRuntime:
             trigger=state.trigger,
             operation=operation_name(run_id, step.id),
             state_dir=self.state_dir,
-            scratch=self.state_dir / "attempts" / run_id / f"{step.id}.{execute.attempt}",
+            scratch=attempts_dir(self.state_dir, run_id) / f"{step.id}.{execute.attempt}",
+            pinned=step.files,
             resources=scene.resources(state),
             completed=scene.completed(state),
             undone=scene.undone_run(),
@@ -277,7 +280,7 @@ class LocalRuntime:
 
     def _save_progress(self, step: str, attempt: int, progress: JsonObject) -> None:
         is_saved = threading.Event()
-        self._inbox.put(Progressed(step, attempt, progress, is_saved))
+        self.inbox.put(Progressed(step, attempt, progress, is_saved))
         is_saved.wait()
 
     def _stop(self, step: str) -> None:
@@ -285,7 +288,7 @@ class LocalRuntime:
         if len(kept) < len(self._scheduled):
             heapq.heapify(kept)
             self._scheduled = kept
-            self._inbox.put(Ended(step, None))
+            self.inbox.put(Ended(step, None))
         if step in self._contexts:
             self._contexts[step].stop()
 
@@ -298,7 +301,7 @@ class LocalRuntime:
             for ask in asks:
                 is_answered = self._ask(ask) or is_answered
         except PromptInterrupted as interrupted:
-            self._inbox.put(Signalled(interrupted.name))
+            self.inbox.put(Signalled(interrupted.name))
             return True
         return is_answered
 
@@ -345,7 +348,7 @@ class LocalRuntime:
     def _record_fact(self, event: StepSkipped | RunFinished) -> None:
         event = replace(event, at=_now())
         if isinstance(event, RunFinished) and event.outcome is Outcome.HANDED_OVER:
-            if not self._inbox.empty():
+            if not self.inbox.empty():
                 return  # a signal: nothing else can come now, and it comes first
             event, successor = self.hand_over(self.scene, self.state, event)
             self.journal.append([self._batch((event,)), successor])

@@ -24,6 +24,7 @@ from runbook.language.effects import after_step, effect_of, raw_parameters, reso
 from runbook.language.expressions import Evaluator, Reference, expressions_in, references
 from runbook.language.inputs import declared_defaults, read_inputs
 from runbook.language.names import Names
+from runbook.language.pinning import pinned_files
 from runbook.language.rules import check_rules
 from runbook.language.source import Node
 from runbook.language.unset import check_unset
@@ -58,13 +59,38 @@ def compile_runbook(
     if any(diagnostic.is_error for diagnostic in diagnostics):
         raise InvalidRunbook(diagnostics)
     main = bundle.main
+    _refuse_environment(main, environment)
     inputs = read_inputs(main.input_types, given, environ)
     undoes = bundle.undone.name if bundle.undone else None
-    plan = _plan(main, inputs, environment or "", digest=_digest(bundle), undoes=undoes)
+    plan = _plan(main, inputs, environment or "", sources=_sources(bundle), undoes=undoes)
     plan = replace(plan, vars=_computed_vars(main, inputs, environment or ""))
     if bundle.rollback:
         plan = replace(plan, on_failure=_on_failure(bundle, plan))
     return plan
+
+
+def changed_sources(plan: Plan) -> list[str]:
+    """The files that a plan was compiled from, or pinned, and that are others or gone now."""
+    found = dict(plan.sources)
+    for step in (*plan.steps, *(plan.on_failure.plan.steps if plan.on_failure else ())):
+        found |= {path: sha256(text.encode()).hexdigest() for path, text in step.files.items()}
+    return [path for path, digest in found.items() if _digest_of(Path(path)) != digest]
+
+
+def _digest_of(path: Path) -> str | None:
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _refuse_environment(document: Document, environment: str | None) -> None:
+    folder = document.source.path.absolute().parent / "environments"
+    if environment is not None and not folder.is_dir():
+        raise InputError(
+            f"there is no environment `{environment}`: expected `{folder}` to hold its file",
+            hint="leave out --env",
+        )
 
 
 def _read_checked(path: Path, registry: Registry) -> tuple[Bundle, list[Diagnostic]]:
@@ -114,7 +140,7 @@ def _plan(
     inputs: JsonObject,
     environment: str,
     *,
-    digest: str,
+    sources: Mapping[str, str],
     undoes: str | None,
 ) -> Plan:
     project = _project_name(document)
@@ -123,7 +149,7 @@ def _plan(
         runbook=document.name,
         summary=document.root.text_of("summary") or "",
         source=str(document.source.path.absolute()),
-        source_digest=digest,
+        sources=sources,
         project=project,
         environment=environment,
         lock=_lock(document) or default_lock,
@@ -197,11 +223,8 @@ def _references(node: Node) -> Iterator[Reference]:
             yield from references(expression.text)
 
 
-def _digest(bundle: Bundle) -> str:
-    digest = sha256()
-    for source in bundle.sources():
-        digest.update(f"{source.path.name}\0{len(source.text)}\0{source.text}".encode())
-    return digest.hexdigest()
+def _sources(bundle: Bundle) -> dict[str, str]:
+    return {str(source.path.absolute()): source.digest for source in bundle.sources()}
 
 
 # --- steps ----------------------------------------------------------------------------------
@@ -209,10 +232,10 @@ def _digest(bundle: Bundle) -> str:
 
 def _steps(document: Document) -> tuple[PlannedStep, ...]:
     base = str(document.source.path.absolute().parent.resolve())
-    return tuple(_step(step, base) for step in document.steps)
+    return tuple(_step(document, step, base) for step in document.steps)
 
 
-def _step(step: Step, base: str) -> PlannedStep:
+def _step(document: Document, step: Step, base: str) -> PlannedStep:
     assert step.kind is not None
     node = step.node
     timeout = node.get("timeout")
@@ -234,6 +257,7 @@ def _step(step: Step, base: str) -> PlannedStep:
         holds=resource_in(step, step.kind.holds),
         guidance=node.text_of("guidance"),
         is_finally=step.is_finally,
+        files=pinned_files(document, step),
         place=f"{step.source.file}:{node.span.line}",
     )
 
@@ -277,8 +301,9 @@ def _on_failure(bundle: Bundle, parent: Plan) -> OnFailure:
     assert rollback is not None and on_failure is not None and after is not None
     given = on_failure.get("with")
     defaults = declared_defaults(rollback.input_types)
-    digest, undoes = parent.source_digest, parent.runbook
-    plan = _plan(rollback, defaults, parent.environment, digest=digest, undoes=undoes)
+    plan = _plan(
+        rollback, defaults, parent.environment, sources=parent.sources, undoes=parent.runbook
+    )
     steps = (*plan.steps, *_finally_of(parent, plan))
     return OnFailure(
         plan=replace(plan, steps=steps, lock=parent.lock),

@@ -6,6 +6,7 @@ Events, not `yaml.compose`: the C composer recurses without bound and crashes on
 
 import re
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,7 +45,8 @@ def read_source(path: Path, file: str | None = None) -> Source:
 
 def parse_source(data: bytes, path: Path, file: str) -> Source:
     """Parse a file's bytes; what is wrong with them stands in the answer's diagnostics."""
-    source = Source(file=file, path=path, text="", root=Node(span=_START))
+    digest = sha256(data).hexdigest()
+    source = Source(file=file, path=path, text="", root=Node(span=_START), digest=digest)
     try:
         if len(data) > MAX_SIZE_BYTES:
             source.error("RB108", "the file is larger than 1 MiB", _START)

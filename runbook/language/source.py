@@ -81,6 +81,8 @@ class Source:
     masked: list[Span] = field(default_factory=list)
     """What must not be shown."""
     lines: list[str] = field(default_factory=list)
+    digest: str = ""
+    """sha256 of its bytes, in hex."""
     is_readable: bool = True
     """Whether the tree is whole; else nothing but `diagnostics` is of use."""
     _starts: list[int] = field(default_factory=list)

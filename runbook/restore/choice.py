@@ -1,7 +1,9 @@
-"""Which restore point a step of a rollback works on: the one that the rollback has loaded."""
+"""Which restore point is meant: the one that a run has sealed, or that a rollback has loaded."""
+
+from collections.abc import Sequence
 
 from runbook.errors import Unfit
-from runbook.kinds import Context
+from runbook.kinds import CompletedStep, Context
 from runbook.restore.point import RestorePoint, open_point
 
 
@@ -19,3 +21,12 @@ def loaded_point(ctx: Context) -> RestorePoint:
         "no restore point has been loaded",
         hint="put a `load_restore_point` step before this one",
     )
+
+
+def sealed_by(completed: Sequence[CompletedStep]) -> str | None:
+    """Id of the restore point that the last of these steps to seal one has sealed."""
+    for step in reversed(completed):
+        identifier = step.outputs.get("id")
+        if step.kind == "seal_restore_point" and isinstance(identifier, str):
+            return identifier
+    return None

@@ -48,6 +48,12 @@ def staging_dir(state_dir: Path, run_id: str) -> Path:
     return points_dir(state_dir) / f"{_CREATING}{run_id}"
 
 
+def unsealed(state_dir: Path) -> list[tuple[Path, str]]:
+    """What runs have gathered and not sealed, each with its run's id."""
+    found = points_dir(state_dir).glob(f"{_CREATING}*")
+    return [(path, path.name.removeprefix(_CREATING)) for path in found]
+
+
 def replaced_dir(state_dir: Path, operation: str) -> Path:
     """Where the step of that operation keeps what it replaces."""
     return state_dir / "replaced" / operation

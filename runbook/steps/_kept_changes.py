@@ -78,12 +78,16 @@ def _record_file(state_dir: Path, path: Path) -> Path:
 # --- finding --------------------------------------------------------------------------------
 
 
+def changed_files(state_dir: Path, path: Path) -> list[str]:
+    """Tracked files that somebody has changed; what an unfinished checkout left does not count."""
+    newest = newest_checkout(state_dir, path)
+    unfinished = newest if newest is not None and not newest.is_finished else None
+    return _changed(path, unfinished)
+
+
 def losses(path: Path, head: str | None, target: str, unfinished: Checkout | None) -> Losses:
     """What checking out `target` would take away, but for what an unfinished one left."""
-    changed = git.changed_files(path)
-    if unfinished is not None:
-        left = _left(path, unfinished.target, changed)
-        changed = [name for name in changed if name not in left]
+    changed = _changed(path, unfinished)
     added = [] if head is None else git.added_files(path, head, target)
     standing = {found for name in added if (found := _standing(path, name)) is not None}
     if not standing:
@@ -94,6 +98,14 @@ def losses(path: Path, head: str | None, target: str, unfinished: Checkout | Non
         left = _left(path, owner, untracked)
         untracked = [name for name in untracked if name not in left]
     return Losses(changed=changed, untracked=untracked)
+
+
+def _changed(path: Path, unfinished: Checkout | None) -> list[str]:
+    changed = git.changed_files(path)
+    if unfinished is None:
+        return changed
+    left = _left(path, unfinished.target, changed)
+    return [name for name in changed if name not in left]
 
 
 def _standing(path: Path, name: str) -> str | None:

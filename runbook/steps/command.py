@@ -25,7 +25,7 @@ from runbook.kinds import (
     Unknown,
 )
 from runbook.resources import AbsolutePath, PossiblySecret
-from runbook.tools.files import disk_errors, write_durably
+from runbook.tools.files import disk_errors, make_directories, write_durably
 from runbook.tools.process import Command, Completed, output
 
 _PROBE_TIMEOUT_S = 60.0
@@ -119,7 +119,7 @@ def _run(spec: RunCommand, ctx: Context) -> Result[CommandEnded]:
 
 def _command(spec: RunCommand, ctx: Context) -> Command:
     if spec.argv is not None:
-        argv = tuple(spec.argv)
+        argv = _as_planned(spec.argv, spec, ctx)
     else:
         argv = (*spec.shell, str(_script_file(spec.script or "", ctx.scratch)))
     return Command(
@@ -128,6 +128,27 @@ def _command(spec: RunCommand, ctx: Context) -> Command:
         environment=spec.environment,
         needs_output=spec.output != "none",
     )
+
+
+def _as_planned(argv: Sequence[str], spec: RunCommand, ctx: Context) -> tuple[str, ...]:
+    """The argument list, with a copy in the place of each script that is not what it was."""
+    if not ctx.pinned:
+        return tuple(argv)
+    directory = spec.directory or Path()
+    return tuple(_planned_file(directory / argument, ctx) or argument for argument in argv)
+
+
+def _planned_file(path: Path, ctx: Context) -> str | None:
+    """A copy of a pinned script as it was; absent where the file itself will do."""
+    text = ctx.pinned.get(str(path.resolve()))
+    if text is None or (path.is_file() and path.read_bytes() == text.encode()):
+        return None
+    copy = ctx.scratch / "pinned" / str(path.resolve()).lstrip("/")
+    ctx.log(f"`{path}` is not what it was when the run began; run as it was then")
+    with disk_errors("writing the script", changed=False):
+        make_directories(copy.parent)
+        write_durably(copy, text.encode(), mode=0o700)
+    return str(copy)
 
 
 def _script_file(text: str, scratch: Path) -> Path:
@@ -182,7 +203,11 @@ def _probe(spec: RunCommand, ctx: Context) -> ProbeResult[CommandEnded]:
 
 def _asked(spec: RunCommand, argv: list[str], ctx: Context) -> NotDone | Unknown | None:
     """What the probe says against it; absent: it was done."""
-    command = Command(argv=tuple(argv), directory=spec.directory, environment=spec.environment)
+    command = Command(
+        argv=_as_planned(argv, spec, ctx),
+        directory=spec.directory,
+        environment=spec.environment,
+    )
     ended = output(command, timeout_s=min(_PROBE_TIMEOUT_S, ctx.remaining_s()))
     if ended.exit_code == 0:
         return None
@@ -227,6 +252,7 @@ STEP = StepKind(
     run=_run,
     probe=_probe,
     adopts=True,
+    pins=("argv", "probe"),
     by_hand=_by_hand,
     preflight=_preflight,
 )

@@ -12,6 +12,9 @@ from runbook.core.plan import Effect, Rerun
 from runbook.kinds import CompletedStep, Context, Outputs, Question, Spec, StepKind
 from runbook.units import format_duration
 
+_SHOWN = 12
+"""Lines of what was written since."""
+
 
 class Confirm(Spec):
     """Ask the person who started the run before going on.
@@ -51,7 +54,10 @@ def _question(spec: Confirm, ctx: Context) -> str:
     points = [step for step in ctx.completed if step.kind == "load_restore_point"]
     lost = _lost(points[-1], ctx.now()) if points else ""
     asked = spec.message or "go on?"
-    return f"{lost}{asked}"
+    since = points[-1].outputs.get("written_since") if points else None
+    lines = [str(line) for line in since] if isinstance(since, list) else []
+    more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*lines[:_SHOWN], *more, f"{lost}{asked}"])
 
 
 def _lost(point: CompletedStep, now: datetime) -> str:

@@ -233,9 +233,25 @@ def _by_hand(spec: GitCheckout) -> Sequence[str]:
     ]
 
 
-def _preflight(spec: GitCheckout, _ctx: Context) -> Sequence[str]:
+def _preflight(spec: GitCheckout, ctx: Context) -> Sequence[str]:
     path = spec.repository.path
-    return [] if git.is_work_tree(path) else [f"`{path}` is not a git work tree"]
+    missing = git.missing_for(path)
+    if not missing and not path.exists():
+        missing = [f"`{path}` is not a git work tree"]
+    return missing or _dirt(spec, ctx)
+
+
+def _dirt(spec: GitCheckout, ctx: Context) -> list[str]:
+    """Changes that would stop it later, as far as they can be told before the fetch."""
+    is_of_rollback = all(step.is_rollback for step in ctx.plan_steps if step.spec == spec)
+    if spec.dirty == "save" or is_of_rollback:
+        return []
+    path = spec.repository.path
+    changed = kept_changes.changed_files(ctx.state_dir, path)
+    if not changed:
+        return []
+    lost = kept_changes.Losses(changed=changed)
+    return [f"`{path}` has changes that would be lost, expected a clean work tree: {lost}"]
 
 
 STEP = StepKind(

@@ -1,14 +1,14 @@
 """Find the restore point that a rollback goes back to, and make sure that it is whole."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 from runbook.core.plan import Effect, Rerun
-from runbook.errors import StepError, StepStopped, TimedOut, Unfit
+from runbook.errors import Unfit
 from runbook.kinds import Context, Outputs, Spec, StepKind
-from runbook.restore import databases, trees
-from runbook.restore.point import RestorePoint, open_point, point_ids, require_intact
+from runbook.restore.choice import sealed_by
+from runbook.restore.point import open_point, point_ids, require_intact
+from runbook.restore.since import written_since
 from runbook.units import format_duration
 
 
@@ -54,8 +54,8 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
     require_intact(point, check=ctx.check)
     age_s = max(0, int((ctx.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()))
     ctx.log(f"restore point `{point.id}`, sealed {format_duration(age_s)} ago, is intact")
-    written_since = _written_since(point, ctx)
-    for line in written_since:
+    since = written_since(point, ctx)
+    for line in since:
         ctx.log(line)
     return LoadedPoint(
         id=point.id,
@@ -63,46 +63,19 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
         commit=manifest.commits[0].commit if manifest.commits else None,
         served=manifest.served,
         age_s=age_s,
-        written_since=written_since,
+        written_since=since,
     )
 
 
 def _sealed_by_undone(ctx: Context) -> str:
-    for step in reversed(ctx.undone.completed if ctx.undone else ()):
-        identifier = step.outputs.get("id")
-        if step.kind == "seal_restore_point" and isinstance(identifier, str):
-            return identifier
+    identifier = sealed_by(ctx.undone.completed) if ctx.undone else None
+    if identifier is not None:
+        return identifier
     listed = ", ".join(reversed(point_ids(ctx.state_dir))) or "none yet"
     raise Unfit(
         "there is no undone run that has sealed a restore point",
         hint=f"name one by `point`; there are, newest first: {listed}",
     )
-
-
-def _written_since(point: RestorePoint, ctx: Context) -> list[str]:
-    """What has changed since, for people; what cannot be told is said so, and stops nothing."""
-    lines: list[str] = []
-    for database in point.manifest.databases:
-        with _telling(database.name, lines):
-            way = databases.way_of(ctx.resources[database.name])
-            lines += way.written_since(database, ctx)
-    for volume in point.manifest.volumes:
-        with _telling(volume.name, lines):
-            tree = trees.way_of(ctx.resources[volume.name])
-            lines += tree.written_since(point, volume, ctx)
-    return lines
-
-
-@contextmanager
-def _telling(name: str, lines: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except KeyError:
-        lines.append(f"what was written to `{name}` since cannot be told: it is no resource now")
-    except (StepStopped, TimedOut):
-        raise
-    except StepError as error:
-        lines.append(f"what was written to `{name}` since cannot be told: {error}")
 
 
 def _preflight(spec: LoadRestorePoint, ctx: Context) -> Sequence[str]:

@@ -19,9 +19,9 @@ from pydantic import BaseModel, Field
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
 from runbook.kinds import Context, Outputs, Room, Size, Spec, StepKind
-from runbook.resources import Git, Process
+from runbook.resources import Process
 from runbook.steps._expectations import HttpExpectation, look
-from runbook.tools import daemon, git
+from runbook.tools import daemon
 from runbook.tools.files import missing_room
 
 
@@ -56,8 +56,7 @@ class Fit(Outputs):
 
 
 def _run(spec: Preflight, ctx: Context) -> Fit:
-    missing = [*_missing_for_steps(ctx), *_missing_for_resources(ctx)]
-    missing += _missing_disk(spec, ctx)
+    missing = [*_missing_for_steps(ctx), *_missing_disk(spec, ctx)]
     missing += [flaw for check in spec.checks if (flaw := _flaw(check)) is not None]
     running = _running(ctx)
     broken = _broken(ctx, running)
@@ -93,19 +92,6 @@ def _missing_for_steps(ctx: Context) -> list[str]:
         ctx.check()
         missing += step.kind.preflight(step.spec, ctx)
     return missing
-
-
-def _missing_for_resources(ctx: Context) -> list[str]:
-    repositories = [each for each in ctx.resources.values() if isinstance(each, Git)]
-    return [line for repository in repositories for line in _missing_for_git(repository)]
-
-
-def _missing_for_git(resource: Git) -> list[str]:
-    if shutil.which("git") is None:
-        return ["there is no program `git`"]
-    if resource.path.exists() and not git.is_work_tree(resource.path):
-        return [f"`{resource.path}` is not a git work tree"]
-    return []
 
 
 def _missing_disk(spec: Preflight, ctx: Context) -> list[str]:

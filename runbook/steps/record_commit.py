@@ -66,4 +66,5 @@ STEP = StepKind(
     describe=_describe,
     run=_run,
     by_hand=_by_hand,
+    preflight=lambda spec, _ctx: git.missing_for(spec.repository.path),
 )

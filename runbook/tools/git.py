@@ -6,6 +6,7 @@ no file system monitor and no `ext::` URL is ever executed; nobody is asked for 
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -77,6 +78,15 @@ def is_work_tree(path: Path) -> bool:
         return False
     top = _read(path, "rev-parse", "--show-toplevel")
     return top.exit_code == 0 and Path(top.stdout.strip()).resolve() == path.resolve()
+
+
+def missing_for(path: Path) -> list[str]:
+    """What is missing to use the work tree that is, or will be, there."""
+    if shutil.which("git") is None:
+        return ["there is no program `git`"]
+    if path.exists() and not is_work_tree(path):
+        return [f"`{path}` is not a git work tree"]
+    return []
 
 
 def head_commit(path: Path) -> str | None:

@@ -9,12 +9,27 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _LINK = "raw"
 _STREAMS = ("stdout", "stderr")
 _RELEASE_BYTES = 16 << 20
 _KEEP_SIZE_PUNCH_HOLE = 3  # fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a stream, up to its end."""
+
+    start: int
+    """Where it begins: further on than asked for, where nobody had read for too long."""
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        """Where the next piece begins."""
+        return self.start + len(self.data)
 
 
 class RawOutput:
@@ -39,18 +54,22 @@ class RawOutput:
             os.close(stdout)
             raise
 
-    def read(self, stream: int, offset: int) -> bytes:
-        """The bytes of stdout (0) or stderr (1) from there on; those before count as read."""
+    def read(self, stream: int, offset: int) -> Piece:
+        """What stdout (0) or stderr (1) holds from there on; what lies before counts as read."""
         try:
             descriptor = os.open(self._link / _STREAMS[stream], os.O_RDWR)
         except FileNotFoundError:
-            return b""
+            return Piece(offset, b"")
         try:
             if offset - self._released[stream] >= _RELEASE_BYTES:
                 _release(descriptor, offset)
                 self._released[stream] = offset
-            size_bytes = os.fstat(descriptor).st_size
-            return os.pread(descriptor, max(size_bytes - offset, 0), offset)
+            while True:
+                start = _data_from(descriptor, offset)
+                data = os.pread(descriptor, os.fstat(descriptor).st_size - start, start)
+                # The supervisor may have given a part of it back in between.
+                if _data_from(descriptor, start) == start:
+                    return Piece(start, data)
         finally:
             os.close(descriptor)
 
@@ -61,9 +80,7 @@ class RawOutput:
         except FileNotFoundError:
             return 0
         try:
-            return os.lseek(descriptor, 0, os.SEEK_DATA)
-        except OSError:  # ENXIO: there are no data
-            return os.fstat(descriptor).st_size
+            return _data_from(descriptor, 0)
         finally:
             os.close(descriptor)
 
@@ -90,6 +107,14 @@ def _tmpfs(environ: Mapping[str, str]) -> Path | None:
         if next(filter(None, mounted), "") in {"tmpfs", "ramfs"}:
             return directory
     return None
+
+
+def _data_from(descriptor: int, offset: int) -> int:
+    """The first offset from there on that holds data; the file's end where none does."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError:  # ENXIO: there are no data
+        return max(os.fstat(descriptor).st_size, offset)
 
 
 def _release(descriptor: int, size_bytes: int) -> None:

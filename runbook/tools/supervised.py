@@ -35,7 +35,7 @@ from pathlib import Path
 from runbook.tools import supervisor
 from runbook.tools.command import Command, check_startable, environment_of, unstartable
 from runbook.tools.files import fsync_directory
-from runbook.tools.raw_output import RawOutput
+from runbook.tools.raw_output import Piece, RawOutput
 
 _LOCK = "lock"
 _TICK_S = 0.02
@@ -151,11 +151,11 @@ class Supervised:
             self.poll(1.0 if is_told else _TICK_S)
         return end
 
-    def read_output(self, from_stdout: int, from_stderr: int) -> tuple[bytes, bytes]:
+    def read_output(self, from_stdout: int, from_stderr: int) -> tuple[Piece, Piece]:
         """What it printed from these offsets on, raw.
 
         What lies before the offsets is given back to the tmpfs from time to time, which a talkative
-        command must not fill: it counts as read.
+        command must not fill: it counts as read. While nobody reads, the oldest is given back, too.
         """
         return self._output.read(0, from_stdout), self._output.read(1, from_stderr)
 

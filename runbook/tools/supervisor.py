@@ -23,6 +23,10 @@ EXIT_FILE = "exit"
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _TICK_S = 0.02
+UNREAD_BYTES = 32 << 20
+"""So much of each stream is kept for whoever reads it later: memory is dear."""
+_UNREAD_TICK_S = 0.25
+_PUNCH_HOLE_KEEP_SIZE = 3  # fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _FULL_DISK_PATIENCE_S = 60.0
 
 
@@ -117,8 +121,10 @@ class Watch:
 
     def sleep(self) -> None:
         """Until something is due, or a signal comes: anything but SIGCHLD asks for the end."""
+        drop_unread()
         until = self.kill_at or self.deadline
-        pause_s = _TICK_S if self.code is not None else min(max(until - time.monotonic(), 0), 3600)
+        left_s = min(max(until - time.monotonic(), 0), _UNREAD_TICK_S)
+        pause_s = _TICK_S if self.code is not None else left_s
         caught = signal.sigtimedwait(_HANDLED, pause_s)
         if caught is not None and caught.si_signo != signal.SIGCHLD:
             self.end("stopped", self.requested_grace_s())
@@ -154,6 +160,22 @@ class Watch:
             return self.grace_s
         finally:
             os.close(descriptor)
+
+
+def drop_unread() -> None:
+    """Give back the oldest of what the command has printed and nobody has read for too long."""
+    for descriptor in (1, 2):
+        status = os.fstat(descriptor)
+        if status.st_blocks * 512 > 2 * UNREAD_BYTES:
+            page_bytes = os.sysconf("SC_PAGE_SIZE")
+            end = (status.st_size - UNREAD_BYTES) // page_bytes * page_bytes
+            try:
+                import ctypes  # only a talkative command has the time
+
+                offsets = ctypes.c_longlong(0), ctypes.c_longlong(end)
+                ctypes.CDLL(None).fallocate(descriptor, _PUNCH_HOLE_KEEP_SIZE, *offsets)
+            except (ImportError, OSError, AttributeError):
+                pass  # a file system that cannot keeps them
 
 
 def _adopt_orphans() -> None:

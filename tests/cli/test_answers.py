@@ -110,13 +110,14 @@ def test_missing_inputs_are_asked_for_until_they_fit() -> None:
         prompts.append(prompt)
         return next(typed)
 
-    asked = ask_for_missing(DECLARED, {}, {"MODE": "fast"}, read)
+    asked = ask_for_missing(DECLARED, {}, {"MODE": "fast"}, read, lambda: ["orders: 3 rows more"])
 
     assert asked == {"data": "keep"}
     assert "What becomes of it. (restore, keep)" in prompts[0]
+    assert "orders: 3 rows more" in prompts[0]
     assert "both" in prompts[1]
 
 
 def test_who_does_not_give_an_input_runs_nothing() -> None:
     with pytest.raises(InputError):
-        ask_for_missing(DECLARED, {"mode": "x"}, {}, lambda _prompt: None)
+        ask_for_missing(DECLARED, {"mode": "x"}, {}, lambda _prompt: None, list)

@@ -125,7 +125,7 @@ def drive(app: App, order: Order) -> Ending | None:
     if order.command == "rollback":
         return app.rollback(
             app.ledger.undoable(None),
-            ask_inputs=lambda declared: read_inputs(declared, order.given, os.environ),
+            ask_inputs=lambda declared, _tell: read_inputs(declared, order.given, os.environ),
             is_confirmed=True,
             watcher=Nobody(),
         )

@@ -216,6 +216,8 @@ def compile_text(tmp_path: Path, registry: Registry) -> CompileText:
     ) -> Plan:
         folder = tmp_path / "runbooks"
         folder.mkdir(exist_ok=True)
+        if environment:
+            (folder / "environments").mkdir(exist_ok=True)
         if project:
             (folder / "project.yaml").write_text(project, encoding="utf-8")
         for name, content in files.items():

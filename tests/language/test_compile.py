@@ -1,6 +1,7 @@
 """A runbook's files to a plan."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -243,7 +244,9 @@ def test_the_digest_changes_with_every_file_that_is_compiled(compile_text: Compi
     same = compile_text(DEPLOY, rollback=ROLLBACK)
     other = compile_text(DEPLOY, rollback=ROLLBACK + "# more\n")
 
-    assert first.source_digest == same.source_digest != other.source_digest
+    assert first.sources == same.sources
+    changed = {path for path, digest in other.sources.items() if first.sources[path] != digest}
+    assert {Path(path).name for path in changed} == {"rollback.yaml"}
 
 
 def test_all_findings_come_at_once_in_order_of_place(compile_text: Compile) -> None:

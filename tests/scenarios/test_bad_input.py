@@ -213,3 +213,51 @@ def test_a_journal_that_is_garbage_is_refused_and_left_alone(desk: Desk) -> None
     assert "journal" in told.err
     assert journal.read_bytes() == b"garbage" * 1000
     assert desk.traces == []
+
+
+def test_an_environment_that_nobody_has_described_is_refused(desk: Desk) -> None:
+    desk.write("deploy.yaml", deploy_with("echo changed >> traces"))
+    desk.write("rollback.yaml", ROLLBACK)
+
+    told = desk.runbook("run", "deploy.yaml", "--env", "prod")
+
+    assert told.status == 2, told.text
+    assert "no environment `prod`" in told.text
+    assert desk.traces == []
+
+
+def test_a_changed_work_tree_is_refused_by_preflight_already(shop: Shop) -> None:
+    shop.deployed("v1")
+    (shop.repository / "server.py").write_text("edited by hand")
+    before = shop.world()
+
+    told = shop.deploy("v2")
+
+    assert told.status == 7, told.text
+    assert "`server.py`" in told.text
+    assert "preflight" in told.last_line or "preflight" in told.text
+    assert shop.world() == before
+    assert shop.history()[-1]["end"] == "failed"
+
+
+def test_a_run_is_given_up_without_the_secrets_that_it_would_need(desk: Desk) -> None:
+    desk.write("project.yaml", "project: desk\nsecrets: {token: {env: DESK_TOKEN}}\n")
+    wanted = '      environment: {T: "${{ secrets.token }}"}\n'
+    text = deploy_with("echo changed >> traces", more=FAILS)
+    desk.write("deploy.yaml", text.replace("      script: |\n", f"{wanted}      script: |\n"))
+    desk.write("rollback.yaml", ROLLBACK.replace("echo undone >> traces", "exit 1"))
+    failed = desk.runbook("run", "deploy.yaml", DESK_TOKEN="hush")
+
+    told = desk.runbook("abort", str(desk.history()[-1]["id"]), "--reason", "mended by hand")
+
+    assert failed.status == 4, failed.text
+    assert told.status == 0, told.text
+    assert desk.history()[-1]["end"] == "aborted"
+
+
+FAILS = """\
+  - id: fails
+    uses: command
+    with: {script: "exit 1", effect: reads}
+    rerun: safe
+"""

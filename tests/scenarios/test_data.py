@@ -5,6 +5,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pexpect  # type: ignore[import-untyped]  # it brings no types
 import pytest
 
 from tests.scenarios.conftest import Shop
@@ -142,3 +143,22 @@ def test_an_older_run_is_not_rolled_back_while_a_newer_one_stands(shop: Shop) ->
     assert told.status == 2
     assert newer in told.text
     assert shop.release() == "v2"
+
+
+def test_who_is_asked_what_becomes_of_the_data_is_told_first_what_was_written(shop: Shop) -> None:
+    shop.deployed("v1")
+    shop.deployed("v2")
+    shop.order("meanwhile")
+    terminal = shop.on_terminal("rollback")
+
+    terminal.expect("written since restore point")
+    terminal.expect("items")
+    terminal.expect("data: ")
+    terminal.sendline("keep")
+    terminal.expect("items")
+    terminal.sendline("y")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+
+    assert terminal.exitstatus == 0
+    assert "meanwhile" in shop.items()

@@ -38,6 +38,8 @@ def test_resume_follows_the_recorded_plan_where_the_runbook_was_edited(killed: D
 
     assert told.status == 0, told.text
     assert killed.traces == ["looked", "began", "ended", "as", "planned"]
+    assert "deploy.yaml` has changed since this run began" in told.err
+    assert "rollback.yaml" not in told.err
 
 
 def test_resume_follows_the_recorded_plan_where_the_runbooks_are_gone(killed: Desk) -> None:
@@ -57,6 +59,25 @@ def test_a_rollback_by_hand_is_the_one_that_was_pinned(killed: Desk) -> None:
 
     assert told.status == 0, told.text
     assert killed.traces == ["looked", "began", "ended", "undone"]
+
+
+def test_a_script_beside_the_runbook_runs_as_it_was_when_the_run_began(desk: Desk) -> None:
+    named = "  - {id: then, uses: command, rerun: safe, with: {argv: [sh, ops/then.sh, argument]}}"
+    desk.write("deploy.yaml", deploy_with(WAIT_FOR_GATE, more=named))
+    desk.write("rollback.yaml", ROLLBACK)
+    desk.write("ops/then.sh", "echo planned-$1 >> traces\n")
+    process = desk.start("run", "deploy.yaml")
+    desk.traced("began")
+    desk.kill(process, is_group=True)
+    desk.write("ops/then.sh", "echo edited >> traces\n")
+    desk.open_gate()
+    desk.traced("ended")
+
+    told = desk.runbook("resume")
+
+    assert told.status == 0, told.text
+    assert desk.traces == ["looked", "began", "ended", "planned-argument"]
+    assert "ops/then.sh` has changed since this run began" in told.err
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import textwrap
 import time
 
 import pexpect  # type: ignore[import-untyped]  # it brings no types
@@ -230,3 +232,30 @@ def test_an_interrupted_rollback_goes_on_and_ends_as_it_would_have(desk: Desk) -
     assert told.status == 143, told.text
     assert resumed.status == 3, resumed.text
     assert desk.traces == ["looked", "changed", "undoing"]
+
+
+def test_a_signal_between_a_run_and_its_rollback_is_heard_by_the_rollback(desk: Desk) -> None:
+    desk.write("deploy.yaml", deploy_with("echo changed >> traces; exit 1"))
+    desk.write("rollback.yaml", ROLLBACK)
+    program = textwrap.dedent("""
+        import os, signal
+        from runbook.app import App
+        from runbook.__main__ import main
+        scene = App._scene
+        def interrupted(app, plan, state=None):
+            if state is not None and state.undone:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return scene(app, plan, state)
+        App._scene = interrupted
+        main()
+    """)
+    desk.program = [sys.executable, "-c", program]
+
+    told = desk.runbook("run", "deploy.yaml")
+    desk.program = [sys.executable, "-m", "runbook"]
+    resumed = desk.runbook("resume")
+
+    assert told.status == 143, told.text
+    assert "runbook resume" in told.last_line
+    assert resumed.status == 3, resumed.text
+    assert desk.traces == ["looked", "changed", "undone"]

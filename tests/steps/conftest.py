@@ -36,6 +36,7 @@ class RealContext:
     attempt: int = 1
     project: str = "shop"
     trigger: Trigger = Trigger.OPERATOR
+    pinned: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
     completed: Sequence[CompletedStep] = ()
     undone: UndoneRun | None = None

@@ -31,6 +31,12 @@ def eventually(is_so: Callable[[], bool], timeout_s: float = 10.0) -> bool:
     return is_so()
 
 
+def printed(supervised: Supervised, out: int = 0, err: int = 0) -> tuple[bytes, bytes]:
+    """What it printed from these offsets on."""
+    stdout, stderr = supervised.read_output(out, err)
+    return stdout.data, stderr.data
+
+
 def start_and_die(directory: Path, script: str, before_death: str = "") -> None:
     """Start a command in another process, which is then killed as kill -9 does."""
     program = f"""
@@ -134,8 +140,8 @@ def test_a_supervised_command_runs_to_its_end(directory: Path) -> None:
     end = supervised.poll(20)
 
     assert end == Exit(exit_code=4)
-    assert supervised.read_output(0, 0) == (b"out\n", b"err\n")
-    assert supervised.read_output(2, 3) == (b"t\n", b"\n")
+    assert printed(supervised, 0, 0) == (b"out\n", b"err\n")
+    assert printed(supervised, 2, 3) == (b"t\n", b"\n")
 
 
 def test_what_it_prints_is_private_and_leaves_nothing_once_discarded(directory: Path) -> None:
@@ -148,7 +154,7 @@ def test_what_it_prints_is_private_and_leaves_nothing_once_discarded(directory: 
 
     assert modes == [0o700, 0o700, 0o600]
     assert not raw.exists()
-    assert supervised.read_output(0, 0) == (b"", b"")
+    assert printed(supervised, 0, 0) == (b"", b"")
     assert not supervised.has_lost_output
 
 
@@ -201,7 +207,7 @@ def test_a_command_deaf_to_sigterm_is_killed_after_the_grace(directory: Path) ->
     supervised = Supervised.start(
         sh("trap '' TERM; echo ready; while :; do sleep 1; done"), directory, 60
     )
-    assert eventually(lambda: supervised.read_output(0, 0)[0] == b"ready\n")
+    assert eventually(lambda: printed(supervised)[0] == b"ready\n")
 
     end = supervised.stop(0.3)
 
@@ -213,7 +219,7 @@ def test_children_of_a_stopped_command_are_gone_before_its_end_is_told(
 ) -> None:
     script = f"(trap '' TERM; echo ready; sleep 60) & echo $! > {tmp_path}/pid; wait"
     supervised = Supervised.start(sh(script), directory, 60)
-    assert eventually(lambda: supervised.read_output(0, 0)[0] == b"ready\n")
+    assert eventually(lambda: printed(supervised)[0] == b"ready\n")
 
     end = supervised.stop(0.3)
 
@@ -260,7 +266,7 @@ def test_the_end_of_a_command_whose_starter_was_killed_is_adopted(directory: Pat
 
     assert found is not None
     assert found.poll(20) == Exit(exit_code=7)
-    assert found.read_output(0, 0) == (b"done\n", b"")
+    assert printed(found, 0, 0) == (b"done\n", b"")
 
 
 def test_a_starter_killed_before_its_supervisor_lived_has_started_nothing(directory: Path) -> None:
@@ -323,7 +329,7 @@ def test_a_command_without_its_supervisor_can_be_stopped(directory: Path) -> Non
 
 
 def kill_supervisor(supervised: Supervised) -> None:
-    assert eventually(lambda: supervised.read_output(0, 0)[0] == b"ready\n")
+    assert eventually(lambda: printed(supervised)[0] == b"ready\n")
     pid = int((supervised.directory / "spawned").read_text().split()[0])
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: not Path(f"/proc/{pid}").exists() or is_zombie(pid))
@@ -335,10 +341,25 @@ def test_what_was_read_of_much_output_is_given_back(directory: Path) -> None:
     stdout = directory / "raw" / "stdout"
     before_bytes = stdout.stat().st_blocks * 512
 
-    chunk, _ = supervised.read_output(39_000_000, 0)
+    chunk, _ = printed(supervised, 39_000_000, 0)
 
     assert chunk == b"x" * 1_000_000
     assert before_bytes >= 40_000_000
     assert stdout.stat().st_blocks * 512 < 2_000_000
     assert 38_000_000 < supervised.output_begins_at[0] <= 39_000_000
     supervised.discard_output()
+
+
+def test_what_nobody_reads_does_not_fill_the_memory(directory: Path) -> None:
+    script = "head -c 200000000 /dev/zero | tr '\\0' x; printf end; sleep 60"
+    supervised = Supervised.start(sh(script), directory, 60)
+    stdout = directory / "raw" / "stdout"
+    assert eventually(lambda: stdout.stat().st_size == 200_000_003, timeout_s=30)
+    assert eventually(lambda: stdout.stat().st_blocks * 512 <= 2 * supervisor.UNREAD_BYTES)
+
+    piece, _ = supervised.read_output(1_000, 0)
+
+    supervised.stop(5)
+    assert 200_000_003 - piece.end == 0
+    assert len(piece.data) >= supervisor.UNREAD_BYTES
+    assert piece.data == b"x" * (len(piece.data) - 3) + b"end"

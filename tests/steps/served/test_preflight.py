@@ -12,11 +12,12 @@ import pytest
 from runbook.errors import Unfit
 from runbook.kinds import PlanStep
 from runbook.resources import Directory, Git, Process, Sqlite
-from runbook.steps import backup_db, http_check, process_up
+from runbook.steps import backup_db, http_check, process_up, record_commit
 from runbook.steps.backup_db import BackupDb
 from runbook.steps.http_check import HttpCheck
 from runbook.steps.preflight import STEP, Fit, Preflight
 from runbook.steps.process_up import ProcessUp
+from runbook.steps.record_commit import RecordCommit
 from runbook.tools import daemon
 
 
@@ -112,7 +113,13 @@ def test_everything_that_is_missing_is_named_at_once(
     }
     db = Sqlite(path=tmp_path / "file" / "shop.db", name="db")
     dump = PlanStep(id="dump", kind=backup_db.STEP, spec=BackupDb(database=db), is_rollback=False)
-    context = make_context(resources=resources, plan_steps=[up, dump])
+    record = PlanStep(
+        id="commit",
+        kind=record_commit.STEP,
+        spec=RecordCommit(repository=resources["code"]),
+        is_rollback=False,
+    )
+    context = make_context(resources=resources, plan_steps=[up, dump, record])
 
     with pytest.raises(Unfit) as caught:
         run(context, free_disk="100TB", checks=[{"get": web.url, "status": 201}])
