@@ -23,6 +23,7 @@ from runbook.core.journal import Batch, Journal
 from runbook.core.machine import begin, settling_actions
 from runbook.core.plan import JsonObject, Plan
 from runbook.core.state import Phase, RunState, failed_step, is_in_doubt
+from runbook.engine.admission import admit
 from runbook.engine.ledger import Ledger, Recorded, claim_held, first_batch, rollback_plan
 from runbook.engine.leftovers import sweep
 from runbook.engine.local import LocalRuntime
@@ -34,7 +35,6 @@ from runbook.engine.signals import hear_signals
 from runbook.engine.standing import Standing, has_changed_anything
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import (
-    ConfirmationMissing,
     JournalUnwritable,
     RollbackRefused,
     StateDirUnfit,
@@ -43,7 +43,6 @@ from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import check_inputs
 from runbook.registry import Registry, discover
-from runbook.resources import Directory, Git
 from runbook.settings import Settings
 from runbook.stores.memory import MemoryJournal
 from runbook.stores.sqlite import SqliteJournal
@@ -114,7 +113,7 @@ class App:
     def _start(self, plan: Plan, *, is_confirmed: bool, watcher: Watcher) -> Ending:
         """Start a run of a plan."""
         scene = self._scene(plan)
-        self._refuse_unfit(scene, is_confirmed=is_confirmed)
+        self._admit(scene, is_confirmed=is_confirmed)
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
             superseded = self._supersede(plan.lock, run_id, watcher)
@@ -122,28 +121,9 @@ class App:
             self._sweep()
             return self._drive(run_id, scene, watcher, lock)
 
-    def _refuse_unfit(self, scene: Scene, *, is_confirmed: bool) -> None:
-        """What must be known before a run is even recorded."""
-        state = begin(scene.plan)
-        state_dir = self.settings.state_dir.resolve()
-        for resource in scene.resources(state).values():
-            if isinstance(resource, Git | Directory) and state_dir.is_relative_to(
-                resource.path.resolve()
-            ):
-                raise StateDirUnfit(
-                    f"the state directory `{self.settings.state_dir}` lies inside"
-                    f" `{resource.path}` (resource `{resource.name}`), which a run changes",
-                    hint="choose another by --state-dir or RUNBOOK_STATE_DIR",
-                )
-        if is_confirmed or self.settings.is_interactive:
-            return
-        for step in scene.plan_steps(state):
-            asks = step.kind.needs_answer
-            if not step.is_rollback and step.spec and asks and asks(step.spec, Trigger.OPERATOR):
-                raise ConfirmationMissing(
-                    f"step `{step.id}` asks for a confirmation, and there is no terminal to ask on",
-                    hint="add --yes",
-                )
+    def _admit(self, scene: Scene, *, is_confirmed: bool) -> None:
+        can_ask = is_confirmed or self.settings.is_interactive
+        admit(scene, state_dir=self.settings.state_dir, can_ask=can_ask)
 
     def _supersede(
         self, lock: str, run_id: str, watcher: Watcher, *, undone: str | None = None
@@ -236,7 +216,7 @@ class App:
             run_id = new_run_id(way_back.plan.runbook)
             plan, undone = rollback_plan(run, way_back, inputs)
             scene = self._scene(plan, _with_undone(plan, undone))
-            self._refuse_unfit(scene, is_confirmed=is_confirmed)
+            self._admit(scene, is_confirmed=is_confirmed)
             started = self._started(run_id, plan, undone)
             superseded = self._supersede(plan.lock, run_id, watcher, undone=run.run_id)
             handed_over = RunFinished(

@@ -24,6 +24,7 @@ import pytest
 from runbook.cli.demo import make_workspace
 from runbook.core.journal import Batch, RunFilter
 from runbook.stores.sqlite import SqliteJournal
+from runbook.tools.supervisor import start_time_of
 
 Eventually = Callable[..., None]
 PATIENCE_S = 40
@@ -176,13 +177,17 @@ class Place:
                 process.kill()
                 process.communicate()
         for marker in self.state.glob("attempts/*/*/call-*/spawned"):
-            _kill_session(int(marker.read_text().split()[0]))
+            pid, began = marker.read_text().split()
+            _kill_session(int(pid), began)
         for record in self.state.glob("processes/*.json"):
-            _kill_session(int(json.loads(record.read_text())["pid"]))
+            process = json.loads(record.read_text())
+            _kill_session(int(process["pid"]), str(process["started_at"]))
 
 
-def _kill_session(leader: int) -> None:
+def _kill_session(leader: int, began: str) -> None:
     """Kill what is left of a session; its leader may be gone, and its pid somebody else's."""
+    if start_time_of(leader) not in ("", began):
+        return
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
