@@ -1,6 +1,7 @@
 """One unfinished run per lock: who proceeds, who is turned away, and what he is told."""
 
 import re
+import shutil
 import socket
 
 import pytest
@@ -211,3 +212,42 @@ def test_a_rollback_by_hand_waits_for_the_claim_of_another_run(desk: Desk) -> No
     assert told.status == 6, told.text
     assert "runbook resume" in told.text
     assert "undone" not in desk.traces
+
+
+def test_a_rollback_that_a_newer_run_overtakes_at_the_prompt_is_refused(shop: Shop) -> None:
+    shop.deployed("v1")
+    shop.deployed("v2")
+    terminal = shop.on_terminal("rollback")
+    terminal.expect("data: ")
+    shop.deployed("v1")
+    before = shop.world()
+
+    terminal.sendline("restore")
+    terminal.expect("is newer than")
+    terminal.wait()
+    terminal.close()
+
+    assert terminal.exitstatus == 2
+    assert shop.world() == before
+    assert [run["end"] for run in shop.history()] == ["succeeded"] * 3
+
+
+def test_an_adopted_command_whose_output_is_lost_is_in_doubt(desk: Desk) -> None:
+    text = deploy_with(WAIT_FOR_GATE).replace(
+        "      script: |", "      output: text\n      script: |"
+    )
+    desk.write("deploy.yaml", text)
+    desk.write("rollback.yaml", ROLLBACK)
+    process = desk.start("run", "deploy.yaml")
+    desk.traced("began")
+    desk.kill(process, is_group=True)
+    (raw,) = desk.state.glob("attempts/*/change.1/call-1/raw")
+    shutil.rmtree(raw.readlink())
+    desk.open_gate()
+    desk.traced("ended")
+
+    told = desk.runbook("resume")
+
+    assert told.status == 5, told.text
+    assert "--answer change=" in told.text
+    assert desk.traces == ["looked", "began", "ended"]

@@ -1,7 +1,7 @@
 """What a step costs in the journal: two appends, beside two bare durable SQLite commits.
 
 Both take turns in one run, so that whatever else the machine does falls on both. The goal is a
-ratio of at most 1.3. Type `python -m benchmarks.journal.two_commits_a_step`.
+ratio of at most 1.3. Type `python -m benchmarks.journal.bench`.
 """
 
 import sqlite3
