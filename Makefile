@@ -15,11 +15,12 @@ $(READY): pyproject.toml runbook/__init__.py
 demo: $(READY)                ## deploy a sample shop: no container, no database server
 	@$(BIN)/runbook demo
 
-test: $(READY)                ## everything
+test: $(READY)                ## everything, on real servers that it sets up
+	@$(BIN)/python -m tests.real.ground
 	@$(BIN)/python -m pytest -n auto
 
 test-fast: $(READY)           ## what takes a second or two each
-	@$(BIN)/python -m pytest -n auto -m "not slow"
+	@$(BIN)/python -m pytest -n auto -m "not slow and not real"
 
 check: $(READY)               ## layers, types, style, generated files
 	@$(BIN)/ruff check .

@@ -1,0 +1,130 @@
+"""A real engine, stacks of a test's own on it, and a real Context for steps that act on them."""
+
+import hashlib
+import json
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook.resources import Compose
+from tests.conftest import Eventually, is_ci
+from tests.real import ground
+from tests.steps.conftest import MakeContext, make_context
+
+__all__ = ["make_context"]
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """The ground is there; where it cannot be, CI fails and a test at home is skipped."""
+    try:
+        ground.set_up()
+    except ground.GroundMissing as missing:
+        if is_ci():
+            raise
+        pytest.skip(str(missing))
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """A compose stack of a test's own; everything of it is gone after the test."""
+
+    root: Path
+    project: str
+    make_context: MakeContext
+    eventually: Eventually
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def resource(self) -> Compose:
+        """The stack as steps know it."""
+        return Compose(
+            name="stack",
+            project=self.project,
+            files=[self.root / "compose.yaml"],
+            environment=dict(self.environment),
+        )
+
+    def write(self, text: str) -> None:
+        """Write its compose file."""
+        (self.root / "compose.yaml").write_text(textwrap.dedent(text))
+
+    def context(self, **fields: Any) -> Any:
+        """A step's context that knows the stack."""
+        resources = {"stack": self.resource, **fields.pop("resources", {})}
+        return self.make_context(resources=resources, **fields)
+
+    def compose(self, *words: str) -> str:
+        """Compose's own command line, as a person would type it."""
+        argv = ["docker", "compose", "--project-name", self.project, *words]
+        return subprocess.run(
+            argv, cwd=self.root, check=True, capture_output=True, text=True
+        ).stdout
+
+    def docker(self, *words: str) -> str:
+        """The engine's command line."""
+        ended = subprocess.run(["docker", *words], check=True, capture_output=True, text=True)
+        return ended.stdout
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What the engine says of each container of the stack, by service; one-off ones by name."""
+        label = f"label=com.docker.compose.project={self.project}"
+        ids = self.docker("ps", "--all", "--quiet", "--filter", label).split()
+        found = json.loads(self.docker("inspect", *ids)) if ids else []
+        return {
+            each["Name"].lstrip("/")
+            if each["Config"]["Labels"].get("com.docker.compose.oneoff") == "True"
+            else each["Config"]["Labels"]["com.docker.compose.service"]: each
+            for each in found
+        }
+
+    def is_running(self, service: str) -> bool:
+        """Whether the service's container runs."""
+        found = self.containers().get(service)
+        return found is not None and bool(found["State"]["Running"])
+
+    def remove(self) -> None:
+        """Remove all that bears the project's label."""
+        label = f"label=com.docker.compose.project={self.project}"
+        for kind, listed, removed in (
+            ("container", ["ps", "-aq"], ["rm", "-fv"]),
+            ("network", ["network", "ls", "-q"], ["network", "rm"]),
+            ("volume", ["volume", "ls", "-q"], ["volume", "rm", "-f"]),
+        ):
+            if found := self.docker(*listed, "--filter", label).split():
+                assert kind
+                self.docker(*removed, *found)
+
+
+MakeStack = Callable[[str], Stack]
+
+
+@pytest.fixture
+def make_stack(
+    engine: None, tmp_path: Path, make_context: MakeContext, eventually: Eventually
+) -> Iterator[MakeStack]:
+    """`make_stack(text)`: a stack with that compose file."""
+    made: list[Stack] = []
+
+    def make(text: str) -> Stack:
+        digest = hashlib.sha256(f"{tmp_path}/{len(made)}".encode()).hexdigest()[:8]
+        root = tmp_path / f"stack{len(made)}"
+        root.mkdir()
+        stack = Stack(
+            root=root,
+            project=f"rbt{digest}",
+            make_context=make_context,
+            eventually=eventually,
+        )
+        stack.write(text)
+        made.append(stack)
+        return stack
+
+    yield make
+    for stack in made:
+        stack.remove()

@@ -1,0 +1,48 @@
+"""The ground itself: its servers answer, on containers that Compose brought up."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.real.conftest import MakeStack
+
+pytestmark = pytest.mark.real
+
+STACK = """
+    services:
+      postgres:
+        image: runbook-test/postgres:{version}
+        environment: {{POSTGRES_PASSWORD: hush, POSTGRES_DB: shop}}
+        healthcheck: {{test: [CMD-SHELL, pg_isready -U postgres -d shop], interval: 500ms}}
+      redis: {{image: "runbook-test/redis:1"}}
+      minio:
+        image: runbook-test/minio:1
+        environment: {{MINIO_ROOT_USER: root, MINIO_ROOT_PASSWORD: hush-hush}}
+"""
+
+
+@pytest.mark.parametrize("version", ["15", "17"])
+def test_its_servers_answer(make_stack: MakeStack, version: str) -> None:
+    stack = make_stack(STACK.format(version=version))
+
+    stack.compose("up", "--detach", "--wait")
+
+    query = ["psql", "-U", "postgres", "-d", "shop", "-At", "-c", "SHOW server_version"]
+    assert stack.compose("exec", "-T", "postgres", *query).startswith(f"{version}.")
+    assert stack.compose("exec", "-T", "redis", "redis-cli", "ping").strip() == "PONG"
+    stack.eventually(
+        lambda: "API: http" in stack.compose("logs", "minio"), "MinIO serves", within_s=20.0
+    )
+
+
+def test_setting_it_up_again_takes_no_time(engine: None) -> None:
+    began = time.monotonic()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.real.ground"], capture_output=True, text=True, check=True
+    )
+
+    assert "is there" in ended.stderr
+    assert time.monotonic() - began < 10
