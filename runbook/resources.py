@@ -240,7 +240,7 @@ class S3(ResourceModel):
     """Its key."""
 
 
-Database = Sqlite
+Database = Sqlite | Postgres
 """Whatever `backup_db` and `restore_db` can act on."""
 FileTree = Directory
 """Whatever `snapshot_volume` and `restore_volume` can act on."""

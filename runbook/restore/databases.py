@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, assert_never
 
 from runbook.kinds import Context, Room
-from runbook.resources import Database, Sqlite
+from runbook.resources import Database, Postgres, Sqlite
 from runbook.restore.manifest import DatabaseEntry
 
 E = TypeVar("E", bound=DatabaseEntry)
@@ -68,6 +68,9 @@ class DatabaseWay(Protocol[E]):
     def written_since(self, entry: E, ctx: Context) -> list[str]:
         """What differs from then, a line each, for people; raises StepError where it can't tell."""
 
+    def schema_digest(self, ctx: Context) -> str:
+        """Of its schema, and of the tables in which migrations are noted; the same: none ran."""
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
         """What is missing for a backup; changes nothing."""
 
@@ -94,5 +97,9 @@ def way_of(database: Database) -> DatabaseWay[Any]:
             from runbook.restore.sqlite import SqliteWay
 
             return SqliteWay(database)
+        case Postgres():
+            from runbook.restore.postgres import PostgresWay
+
+            return PostgresWay(database)
         case _:
             assert_never(database)

@@ -3,10 +3,12 @@
 The steps' outputs carry these entries to where the restore point is sealed.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from runbook.tools.postgres_content import Content
+from runbook.tools.postgres_properties import Properties
 from runbook.tools.sqlite import Fingerprint
 
 SCHEMA_VERSION = 1
@@ -15,7 +17,10 @@ HOW_TO_READ = (
     "This directory is a restore point of `runbook`; nothing in it needs runbook to be read. "
     "databases/NAME.sqlite is a plain SQLite database: stop what uses the live one, move the live "
     "one and its -wal, -shm and -journal files away, copy this file to its place, and give it the "
-    "owner and mode that stand here. volumes/NAME/files holds a directory's files as they were: "
+    "owner and mode that stand here. databases/NAME.dump is a PostgreSQL dump: `createdb NEW`, "
+    "then `pg_restore --exit-on-error --dbname=NEW databases/NAME.dump`; owner, rights and "
+    "settings of the database stand here, the server's roles in databases/NAME.globals.sql. "
+    "volumes/NAME/files holds a directory's files as they were: "
     "copy them back by `cp -a files/. TARGET/`, then set modes and owners from "
     "volumes/NAME/inventory.jsonl, where each line is one entry as JSON (mode octal, times in "
     "nanoseconds since 1970, `path_base64` where a name is no UTF-8, empty path: the directory "
@@ -86,7 +91,29 @@ class SqliteEntry(DatabaseEntry):
         return [self.artefact] if self.artefact else []
 
 
-AnyDatabaseEntry = SqliteEntry
+class PostgresEntry(DatabaseEntry):
+    """A PostgreSQL database as it was."""
+
+    engine: Literal["postgres"] = "postgres"
+    """What kind of database it is."""
+    server_version: int = 0
+    """The server's `server_version_num`, such as 160004."""
+    dump: str = ""
+    """Directory of the dump, relative to the restore point: `pg_restore` reads it."""
+    files: list[Artefact] = []
+    """Every file of it, and of the server's roles."""
+    content: Content | None = None
+    """What it held, in the dump's own snapshot; absent with the database."""
+    properties: Properties | None = None
+    """What is in no dump; absent with the database."""
+
+    @property
+    def artefacts(self) -> list[Artefact]:
+        """The dump's files."""
+        return self.files
+
+
+AnyDatabaseEntry = Annotated[SqliteEntry | PostgresEntry, Field(discriminator="engine")]
 """An entry of any engine; `engine` tells which."""
 
 
@@ -134,6 +161,34 @@ class CommitEntry(BaseModel):
     """What was changed in the work tree and not committed."""
 
 
+class ImageEntry(BaseModel):
+    """An image that a service ran."""
+
+    model_config = _CONFIG
+
+    service: str
+    """The service."""
+    reference: str
+    """The name under which Compose looks it up."""
+    id: str
+    """What the engine knows it by."""
+    kept_as: str
+    """A name of our own, so that nobody prunes it."""
+
+
+class StackImages(BaseModel):
+    """The images of a stack as it ran."""
+
+    model_config = _CONFIG
+
+    name: str
+    """The project's name for the stack."""
+    location: str
+    """Compose's project name."""
+    images: list[ImageEntry] = []
+    """One per service that had a container."""
+
+
 class Manifest(BaseModel):
     """All of a restore point."""
 
@@ -156,11 +211,16 @@ class Manifest(BaseModel):
     databases: list[AnyDatabaseEntry] = []
     volumes: list[VolumeEntry] = []
     commits: list[CommitEntry] = []
+    images: list[StackImages] = []
     how_to_read: str = HOW_TO_READ
 
     def database(self, name: str) -> AnyDatabaseEntry | None:
         """The database of that name."""
         return next((entry for entry in self.databases if entry.name == name), None)
+
+    def stack_images(self, name: str) -> StackImages | None:
+        """The images of the stack of that name."""
+        return next((entry for entry in self.images if entry.name == name), None)
 
     def volume(self, name: str) -> VolumeEntry | None:
         """The volume of that name."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
 from runbook.kinds import Context, Outputs, Spec, StepKind
+from runbook.restore import images
 from runbook.restore.choice import sealed_by
 from runbook.restore.point import open_point, point_ids, require_intact
 from runbook.restore.since import written_since
@@ -52,6 +53,8 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
             hint="name one of this project by `point`",
         )
     require_intact(point, check=ctx.check)
+    if gone := [line for stack in manifest.images for line in images.missing(stack)]:
+        raise Unfit(f"restore point `{point.id}` cannot be used: {'; '.join(gone)}")
     age_s = max(0, int((ctx.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()))
     ctx.log(f"restore point `{point.id}`, sealed {format_duration(age_s)} ago, is intact")
     since = written_since(point, ctx)

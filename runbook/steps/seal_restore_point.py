@@ -23,7 +23,13 @@ from runbook.kinds import (
 )
 from runbook.resources import Process
 from runbook.restore.databases import DatabaseWay, way_of
-from runbook.restore.manifest import AnyDatabaseEntry, CommitEntry, Manifest, VolumeEntry
+from runbook.restore.manifest import (
+    AnyDatabaseEntry,
+    CommitEntry,
+    Manifest,
+    StackImages,
+    VolumeEntry,
+)
 from runbook.restore.point import (
     RestorePoint,
     artefact_of,
@@ -99,16 +105,6 @@ def _seal(spec: SealRestorePoint, ctx: Context) -> RestorePoint:
 def _manifest(spec: SealRestorePoint, staging: Path, ctx: Context) -> Manifest:
     at = ctx.now()
     steps = _since_last_seal(ctx.completed)
-    databases = [
-        TypeAdapter(AnyDatabaseEntry).validate_python(step.outputs["entry"])
-        for step in steps
-        if step.kind == "backup_db"
-    ]
-    volumes = [
-        VolumeEntry.model_validate(step.outputs["entry"])
-        for step in steps
-        if step.kind == "snapshot_volume"
-    ]
     served, processes = _served(ctx)
     return Manifest(
         id=point_id(at, point_suffix(ctx.run_id, ctx.step_id)),
@@ -120,11 +116,20 @@ def _manifest(spec: SealRestorePoint, staging: Path, ctx: Context) -> Manifest:
         verify=spec.verify,
         served=served,
         processes=processes,
-        # Backed up twice, the later copy lies under the name that both have.
-        databases=list({entry.name: entry for entry in databases}.values()),
-        volumes=list({entry.name: entry for entry in volumes}.values()),
+        databases=_entries(AnyDatabaseEntry, "backup_db", steps),
+        volumes=_entries(VolumeEntry, "snapshot_volume", steps),
+        images=_entries(StackImages, "snapshot_images", steps),
         commits=[_commit(step, staging) for step in steps if step.kind == "record_commit"],
     )
+
+
+def _entries(form: Any, kind: str, steps: Sequence[CompletedStep]) -> list[Any]:
+    """What the steps of a kind have made, by its entry in the manifest.
+
+    Made twice, the later copy lies under the name that both have.
+    """
+    found = [TypeAdapter(form).validate_python(s.outputs["entry"]) for s in steps if s.kind == kind]
+    return list({entry.name: entry for entry in found}.values())
 
 
 def _since_last_seal(completed: Sequence[CompletedStep]) -> list[CompletedStep]:

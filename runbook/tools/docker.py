@@ -1,4 +1,4 @@
-"""The container engine behind one module: everything readable or doable through its API.
+"""The container engine behind one module: a client of it, and what it knows of a stack.
 
 Compose's own commands: compose.py. The SDK is imported at use and its errors are translated here.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
+HASH_LABEL = "com.docker.compose.config-hash"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 OPERATION_LABEL = "runbook.operation"
 """On every container, volume and network that a step makes for its own work: its operation."""
@@ -51,8 +52,36 @@ def engine(*, timeout_s: float = 60.0) -> Iterator["DockerClient"]:
         client.close()
 
 
-def containers(client: "DockerClient", project: str, service: str) -> "Sequence[Container]":
-    """A service's containers, running or not, in order of their number; no one-off ones."""
-    labels = [f"{PROJECT_LABEL}={project}", f"{SERVICE_LABEL}={service}", f"{ONE_OFF_LABEL}=False"]
+def missing_engine() -> list[str]:
+    """What is missing to reach the engine."""
+    try:
+        with engine(timeout_s=10.0):
+            return []
+    except Unfit as error:
+        return [error.message]
+
+
+def containers(
+    client: "DockerClient", project: str, service: str | None = None, *, one_off: bool = False
+) -> "Sequence[Container]":
+    """A stack's containers, running or not, by name; of one service, or of all."""
+    labels = [f"{PROJECT_LABEL}={project}", f"{ONE_OFF_LABEL}={one_off}"]
+    if service is not None:
+        labels.append(f"{SERVICE_LABEL}={service}")
     found = client.containers.list(all=True, ignore_removed=True, filters={"label": labels})
     return sorted(found, key=lambda container: container.name or "")
+
+
+def service_of(container: "Container") -> str:
+    """The service that a container belongs to."""
+    return str(container.labels.get(SERVICE_LABEL, ""))
+
+
+def image_id(client: "DockerClient", name: str) -> str | None:
+    """The id of the image of that name or id; None: there is none here."""
+    from docker.errors import ImageNotFound
+
+    try:
+        return client.images.get(name).id
+    except ImageNotFound:
+        return None

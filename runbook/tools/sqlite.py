@@ -138,6 +138,14 @@ def fingerprint_of(path: Path, *, check: Callable[[], None] = lambda: None) -> F
         return _fingerprint(connection, check)
 
 
+def schema_digest(path: Path) -> str:
+    """Of all definitions, and of the tables in which migrations are noted."""
+    found = fingerprint_of(path)
+    tables = {name: table for name, table in found.tables.items() if "migration" in name.lower()}
+    told = f"{found.schema_sha256} {found.user_version} {sorted(tables.items())}"
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
 def integrity_problems(path: Path, *, check: Callable[[], None] = lambda: None) -> list[str]:
     """What SQLite's own integrity check finds wrong with a file that nobody has open."""
     try:

@@ -1,6 +1,7 @@
 """What every step kind keeps, whoever wrote it: a new module has its seat here by being there."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from runbook.registry import discover
 from runbook.report.reference import refer_to
 
 REGISTRY = discover()
-TESTS = Path(__file__).parents[1] / "steps"
+TESTS = [Path(__file__).parents[1] / folder for folder in ("steps", "real")]
 RESOURCES = """
 project: sample
 resources:
@@ -21,6 +22,9 @@ resources:
   db: {sqlite: {path: shop.db}}
   uploads: {directory: {path: uploads, used_by: [web]}}
   web: {process: {argv: [python3, server.py], directory: code}}
+  stack: {compose: {project: sample, files: [compose.yaml]}}
+  data: {volume: {name: sample_data, used_by: [stack/web]}}
+  bucket: {s3: {service: stack/minio, bucket: files, access_key: a, secret_key: b}}
 """
 
 every_kind = pytest.mark.parametrize("name", REGISTRY.names)
@@ -87,9 +91,10 @@ def test_a_kind_describes_itself(name: str) -> None:
 def test_a_kind_has_a_test_of_its_own(name: str) -> None:
     tested = {
         kind
-        for path in TESTS.rglob("test_*.py")
+        for folder in TESTS
+        for path in folder.rglob("test_*.py")
         for kind in REGISTRY.names
-        if f"steps.{kind}" in path.read_text() or path.stem == f"test_{kind}"
+        if re.search(rf"steps\.{kind}\b", path.read_text()) or path.stem == f"test_{kind}"
     }
 
     assert name in tested

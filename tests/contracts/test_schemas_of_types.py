@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from runbook.facts import ResourceUse
 from runbook.language.shape import validator_class
 from runbook.registry import discover
 from runbook.resources import RESOURCE_TYPES
@@ -127,10 +128,16 @@ class Branch:
 
     made: st.SearchStrategy[Any]
     validator: Any
+    uses: tuple[ResourceUse, ...] = ()
+    """Where a resource is named; by then by the name of the first type that will do."""
 
     def draw(self, data: st.DataObject) -> Any:
         """A document that the schema accepts, and in which nothing has yet to be computed."""
         document = data.draw(self.made)
+        for use in self.uses:
+            (key, *deeper) = use.path
+            if not deeper and document.get(key) is not None:
+                document[key] = use.types[0]
         assume("${{" not in json.dumps(document))
         assume(self.validator.is_valid(document))
         return document
@@ -140,12 +147,13 @@ class Branch:
 def branch(name: str) -> Branch:
     """The branch of a kind, or of a resource type."""
     if name in RESOURCE_TYPES:
+        uses: tuple[ResourceUse, ...] = ()
         schema, word = DEFINITIONS["resource"]["properties"][name], ""
     else:
         uses = REGISTRY.facts(name).resources
         schema, word = PARAMETERS[name], uses[0].types[0] if uses else ""
     whole: Any = {**schema, "$defs": DEFINITIONS}
-    return Branch(documents(schema, word), validator_class()(whole))
+    return Branch(documents(schema, word), validator_class()(whole), uses)
 
 
 # --- the promise ----------------------------------------------------------------------------

@@ -61,14 +61,15 @@ class Stack:
 
     def compose(self, *words: str) -> str:
         """Compose's own command line, as a person would type it."""
-        argv = ["docker", "compose", "--project-name", self.project, *words]
-        return subprocess.run(
-            argv, cwd=self.root, check=True, capture_output=True, text=True
-        ).stdout
+        return self._told(["docker", "compose", "--project-name", self.project, *words])
 
     def docker(self, *words: str) -> str:
         """The engine's command line."""
-        ended = subprocess.run(["docker", *words], check=True, capture_output=True, text=True)
+        return self._told(["docker", *words])
+
+    def _told(self, argv: list[str]) -> str:
+        ended = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, f"{argv}: {ended.stderr}"
         return ended.stdout
 
     def containers(self) -> dict[str, dict[str, Any]]:

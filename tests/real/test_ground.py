@@ -15,7 +15,10 @@ STACK = """
       postgres:
         image: runbook-test/postgres:{version}
         environment: {{POSTGRES_PASSWORD: hush, POSTGRES_DB: shop}}
-        healthcheck: {{test: [CMD-SHELL, pg_isready -U postgres -d shop], interval: 500ms}}
+        healthcheck:
+          test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres, -d, shop]
+          interval: 250ms
+          retries: 120
       redis: {{image: "runbook-test/redis:1"}}
       minio:
         image: runbook-test/minio:1

@@ -1,0 +1,250 @@
+"""Create and start services of a stack, and wait until they are ready.
+
+Compose makes the containers and starts none: it would wait for the engine's own rounds of health
+tests before it starts what depends on a service. They are started here, each as soon as what it
+needs is ready. What is as it should be is left alone, so that a one-shot service is not run again.
+See docs/adr/0010-created-by-compose-started-by-us.md.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from runbook.core.plan import Effect, Rerun
+from runbook.errors import CommandFailed, StepError
+from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
+from runbook.resources import Compose
+from runbook.tools import compose, docker
+from runbook.tools.compose import Service
+from runbook.tools.containers import POLL_S, log_tail, readiness, set_restart_policy
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_LEFTOVER = re.compile(r"[0-9a-f]{12}_(.+)")
+_COMPLETED = "service_completed_successfully"
+
+
+class ComposeUp(Spec):
+    """Create and start services of a stack, and wait until they are ready.
+
+    Ready is what a service's own health test says, run in its container at once and again four
+    times a second; without one, that it goes on running. Images are never pulled.
+
+    Example:
+        id: release
+        uses: compose_up
+        with: {stack: stack}
+    """
+
+    stack: Resource[Compose]
+    """The stack."""
+    services: list[str] | None = None
+    """Which services, with all that they depend on; absent: every one."""
+    build: bool = False
+    """Whether images are built first; otherwise those that are there are used as they are."""
+
+
+class ServicesUp(Outputs):
+    """What runs now."""
+
+    services: dict[str, list[str]]
+    """Of each service the ids of its containers."""
+    images: dict[str, str]
+    """Of each service the id of the image that it runs."""
+
+
+def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
+    found = compose.services(spec.stack)
+    unknown = [name for name in spec.services or () if name not in found]
+    if unknown:
+        raise StepError(
+            f"stack `{spec.stack.name}` has no service `{unknown[0]}`; it has: {', '.join(found)}",
+            is_retryable=False,
+            changed=False,
+        )
+    with docker.engine() as client:
+        layers = compose.in_order(found, spec.services or list(found))
+        everything = [name for layer in layers for name in layer]
+        before = _states(client, spec.stack)
+        _repair_names(client, spec.stack, ctx)
+        _create(client, spec, [found[name] for name in everything], ctx)
+        for layer in layers:
+            _await(client, spec.stack, _awaited(found, layer), found, ctx)
+            for name in layer:
+                is_one_shot = name in _one_shots(found)
+                _start(client, spec.stack, found[name], ctx, is_one_shot=is_one_shot)
+        _await(client, spec.stack, everything, found, ctx)
+        changed = before != _states(client, spec.stack)
+        return Result(_outputs(client, spec.stack, everything), changed)
+
+
+def _states(client: "DockerClient", stack: Compose) -> set[tuple[str, str]]:
+    """Which containers there are, and since when each runs."""
+    return {
+        (str(container.id), str(container.attrs["State"]["StartedAt"]))
+        for container in docker.containers(client, stack.project)
+    }
+
+
+def _create(
+    client: "DockerClient", spec: ComposeUp, services: Sequence[Service], ctx: Context
+) -> None:
+    """Let Compose make, or replace, every container that is not what the files say."""
+    hashes = compose.hashes(spec.stack)
+    lacking = [
+        service.name
+        for service in services
+        if spec.build or not _is_as_written(client, spec.stack, service, hashes.get(service.name))
+    ]
+    if not lacking:
+        return
+    ctx.show(f"creating {', '.join(lacking)}")
+    ended = ctx.run(compose.create(spec.stack, lacking, build=spec.build))
+    if ended.exit_code != 0:
+        raise CommandFailed(
+            f"Compose could not create {', '.join(lacking)}",
+            where="docker compose create",
+            output_tail=ended.tail,
+        )
+
+
+def _is_as_written(
+    client: "DockerClient", stack: Compose, service: Service, digest: str | None
+) -> bool:
+    """Whether the containers that Compose would make of a service are there."""
+    there = docker.containers(client, stack.project, service.name)
+    wanted = docker.image_id(client, service.image)
+    return len(there) == service.replicas and all(
+        container.labels.get(docker.HASH_LABEL) == digest and container.attrs["Image"] == wanted
+        for container in there
+    )
+
+
+def _one_shots(found: Mapping[str, Service]) -> set[str]:
+    """Services that others wait for to end: done once, they are done."""
+    waits = (each.needs.items() for each in found.values())
+    return {need for needs in waits for need, how in needs if how == _COMPLETED}
+
+
+def _start(
+    client: "DockerClient", stack: Compose, service: Service, ctx: Context, *, is_one_shot: bool
+) -> None:
+    """Start what does not run, and has not done its work, of a service; give policies back."""
+    for container in docker.containers(client, stack.project, service.name):
+        set_restart_policy(client, str(container.id), service.restart)
+        state = container.attrs["State"]
+        is_done = is_one_shot and state["Status"] == "exited" and state["ExitCode"] == 0
+        if state["Running"] or is_done:
+            continue
+        ctx.show(f"starting {service.name}")
+        if service.is_prepared:
+            ended = ctx.run(compose.start(stack, service.name))
+            if ended.exit_code != 0:
+                raise CommandFailed(
+                    f"Compose could not start {service.name}",
+                    where="docker compose start",
+                    output_tail=ended.tail,
+                )
+        else:
+            container.start()
+
+
+def _awaited(found: Mapping[str, Service], layer: Sequence[str]) -> list[str]:
+    """What this layer must not start before it is ready."""
+    needs = {need: how for name in layer for need, how in found[name].needs.items()}
+    return [need for need, how in needs.items() if how != "service_started" and need in found]
+
+
+def _repair_names(client: "DockerClient", stack: Compose, ctx: Context) -> None:
+    """Give back the names that a Compose which was killed while it replaced a container has taken.
+
+    Left alone, the container would keep the odd name for ever (research/backup.md, section 8).
+    """
+    there = docker.containers(client, stack.project)
+    taken = {container.name for container in there}
+    for container in there:
+        leftover = _LEFTOVER.fullmatch(container.name or "")
+        if leftover and leftover[1] not in taken:
+            ctx.log(f"renamed `{container.name}`, left by a Compose that was killed")
+            container.rename(leftover[1])
+
+
+# --- waiting --------------------------------------------------------------------------------
+
+
+def _await(
+    client: "DockerClient",
+    stack: Compose,
+    names: Sequence[str],
+    found: Mapping[str, Service],
+    ctx: Context,
+) -> None:
+    """Until each of these services is ready, or one never will be."""
+    one_shots = _one_shots(found)
+    waiting = list(names)
+    while waiting:
+        reasons = {name: _lacks(client, stack, found[name], name in one_shots) for name in waiting}
+        waiting = [name for name in waiting if reasons[name] is not None]
+        if waiting:
+            ctx.show("waiting for " + ", ".join(f"{name}: {reasons[name]}" for name in waiting))
+            ctx.sleep(POLL_S)
+
+
+def _lacks(
+    client: "DockerClient",
+    stack: Compose,
+    service: Service,
+    is_one_shot: bool,  # noqa: FBT001
+) -> str | None:
+    """Why a service is not ready; None: it is. Raises StepError where it never will be."""
+    there = docker.containers(client, stack.project, service.name)
+    if not there:
+        raise StepError(f"service `{service.name}` has no container any more")
+    for container in there:
+        now = readiness(client, str(container.id))
+        is_done = now.has_ended and now.exit_code == 0 and (is_one_shot or service.restart == "no")
+        if is_done or (now.is_ready and not is_one_shot):
+            continue
+        if now.has_ended:
+            raise StepError(
+                f"service `{service.name}` does not come up: {now.says}",
+                where=f"container `{container.name}`",
+                output_tail=log_tail(container),
+            )
+        return now.says or "it has not ended yet"
+    return None
+
+
+def _outputs(client: "DockerClient", stack: Compose, names: Sequence[str]) -> ServicesUp:
+    there = {name: docker.containers(client, stack.project, name) for name in names}
+    return ServicesUp(
+        services={name: [str(each.id) for each in found] for name, found in there.items()},
+        images={name: str(found[0].attrs["Image"]) for name, found in there.items() if found},
+    )
+
+
+def _describe(spec: ComposeUp) -> str:
+    which = ", ".join(spec.services) if spec.services else "every service"
+    return f"bring up {which} of `{spec.stack.name}`, and wait until ready"
+
+
+def _by_hand(spec: ComposeUp) -> Sequence[str]:
+    return [" ".join(compose.command(spec.stack, "up", "--detach", *(spec.services or ())).argv)]
+
+
+def _preflight(spec: ComposeUp, _ctx: Context) -> Sequence[str]:
+    return [*docker.missing_engine(), *compose.missing_for(spec.stack)]
+
+
+STEP = StepKind(
+    spec=ComposeUp,
+    outputs=ServicesUp,
+    effect=Effect.CHANGES,
+    rerun=Rerun.SAFE,
+    describe=_describe,
+    run=_run,
+    holds="stack",
+    by_hand=_by_hand,
+    preflight=_preflight,
+)

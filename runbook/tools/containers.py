@@ -1,0 +1,163 @@
+"""What containers are up to: whether they are ready, and how they are stopped for good.
+
+Ready is what a container's own health test says now: it is run in the container, at once and again
+and again, instead of waiting for the engine's next round (30 s by default).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+POLL_S = 0.25
+"""Between two looks at a container that is not ready yet."""
+_EXEC_POLL_S = 0.02
+_TEST_TIMEOUT_S = 30.0
+_SETTLES_S = 1.0
+"""A container without a health test is ready once it has run for so long."""
+_SIGTERM = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """How a container is."""
+
+    is_ready: bool = False
+    has_ended: bool = False
+    """It does not run, and nothing will start it by itself."""
+    exit_code: int | None = None
+    """Of one that has ended."""
+    says: str = ""
+    """Why it is not ready, for people."""
+
+
+def readiness(client: "DockerClient", container_id: str) -> Readiness:
+    """How a container is right now."""
+    inspected: dict[str, Any] = client.api.inspect_container(container_id)
+    state = inspected["State"]
+    if not state["Running"] or state.get("Restarting"):
+        code = int(state.get("ExitCode") or 0)
+        policy = inspected["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"
+        has_ended = state["Status"] in ("exited", "dead") and (policy == "no" or code == 0)
+        is_looping = int(inspected.get("RestartCount") or 0) > 2
+        return Readiness(
+            has_ended=has_ended or is_looping,
+            exit_code=code,
+            says=f"it has ended with exit code {code}"
+            if state["Status"] != "created"
+            else "it was created and not started",
+        )
+    if state.get("Paused"):
+        return Readiness(says="it is paused")
+    test = (inspected["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
+    if test[0] == "NONE":
+        return _has_settled(inspected)
+    flaw = _flaw_of(client, container_id, inspected, test)
+    return Readiness(is_ready=flaw is None, says=flaw or "")
+
+
+def _has_settled(inspected: dict[str, Any]) -> Readiness:
+    from datetime import UTC, datetime
+
+    # The engine gives nanoseconds, and Python takes microseconds.
+    began = datetime.fromisoformat(inspected["State"]["StartedAt"][:19]).replace(tzinfo=UTC)
+    has_settled = (datetime.now(UTC) - began).total_seconds() >= _SETTLES_S
+    return Readiness(is_ready=has_settled, says="" if has_settled else "it has only just started")
+
+
+def _flaw_of(
+    client: "DockerClient", container_id: str, inspected: dict[str, Any], test: Sequence[str]
+) -> str | None:
+    """What the health test finds wrong; None: nothing."""
+    shell = inspected["Config"].get("Shell") or ["/bin/sh", "-c"]
+    argv = list(test[1:]) if test[0] == "CMD" else [*shell, *test[1:]]
+    nanoseconds = inspected["Config"]["Healthcheck"].get("Timeout") or 0
+    timeout_s = nanoseconds / 1e9 or _TEST_TIMEOUT_S
+    code = execute(client, container_id, argv, timeout_s=timeout_s)
+    if code == 0:
+        return None
+    if code is None:
+        return f"its health test has not ended within {timeout_s:g} s"
+    return f"its health test ends with exit code {code}"
+
+
+def execute(
+    client: "DockerClient", container_id: str, argv: Sequence[str], *, timeout_s: float
+) -> int | None:
+    """Run a command in a container for its exit code; None: it did not end in time."""
+    created = client.api.exec_create(container_id, list(argv), stdout=False, stderr=False)
+    client.api.exec_start(created["Id"], detach=True)
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        ended = client.api.exec_inspect(created["Id"])
+        if not ended["Running"] and ended["ExitCode"] is not None:
+            return int(ended["ExitCode"])
+        time.sleep(_EXEC_POLL_S)
+    return None
+
+
+def log_tail(container: "Container", lines: int = 10) -> tuple[str, ...]:
+    """The last lines that a container has printed."""
+    printed: bytes = container.logs(tail=lines)
+    return tuple(printed.decode("utf-8", "replace").splitlines())
+
+
+# --- stopping and starting ------------------------------------------------------------------
+
+
+def stop_for_good(
+    client: "DockerClient",
+    container_id: str,
+    *,
+    grace_s: float | None,
+    log: Callable[[str], None],
+) -> None:
+    """Stop a container so that an engine's restart does not start it again."""
+    _update_policy(client, container_id, "no", 0)
+    inspected: dict[str, Any] = client.api.inspect_container(container_id)
+    if not inspected["State"]["Running"]:
+        return
+    if inspected["State"].get("Paused"):
+        client.api.unpause(container_id)
+    own_s = inspected["Config"].get("StopTimeout")
+    patience_s = int(grace_s if grace_s is not None else own_s if own_s is not None else 10)
+    if client.api.base_url.startswith("http+docker:") and not can_hear(inspected):
+        log(f"`{inspected['Name'].lstrip('/')}` does not hear its stop signal: killed at once")
+        patience_s = 0
+    client.api.stop(container_id, timeout=patience_s)
+
+
+def can_hear(inspected: dict[str, Any]) -> bool:
+    """Whether process 1 of a container handles SIGTERM: without, the kernel does not deliver it.
+
+    To wait for one that cannot hear is to wait for nothing (pid_namespaces(7)).
+    """
+    signal = inspected["Config"].get("StopSignal") or "SIGTERM"
+    if signal not in ("SIGTERM", "15", "TERM"):
+        return True
+    try:
+        status = Path(f"/proc/{int(inspected['State']['Pid'])}/status").read_text()
+        lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        inner = lines["NSpid"].split()
+        return inner[-1] != "1" or bool(int(lines["SigCgt"], 16) >> (_SIGTERM - 1) & 1)
+    except (OSError, KeyError, ValueError):
+        return True  # not ours to see
+
+
+def set_restart_policy(client: "DockerClient", container_id: str, wanted: str) -> None:
+    """Give a container the restart policy that its service has in the compose file."""
+    name, _, retries = wanted.partition(":")
+    inspected: dict[str, Any] = client.api.inspect_container(container_id)
+    found = inspected["HostConfig"].get("RestartPolicy") or {}
+    if (found.get("Name") or "no") != (name or "no"):
+        _update_policy(client, container_id, name or "no", int(retries or 0))
+
+
+def _update_policy(client: "DockerClient", container_id: str, name: str, retries: int) -> None:
+    policy: Any = {"Name": name, "MaximumRetryCount": retries}
+    client.api.update_container(container_id, restart_policy=policy)

@@ -1,0 +1,245 @@
+"""A PostgreSQL server: reaching it, and the databases that it has.
+
+A server that is a service of a stack is reached at its container's own address, and started, by
+container, where it does not run. What a database holds: postgres_content.py; dumps:
+postgres_dump.py.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runbook.core.secret import Secret
+from runbook.errors import StepError, Unfit
+from runbook.resources import Compose, Postgres
+from runbook.tools import docker
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+    from psycopg import Connection
+
+_MAINTENANCE = "postgres"
+_CONNECT_TIMEOUT_S = 5
+_UNBOUNDED = " ".join(
+    f"-c {name}=0"
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+)
+"""The database's own settings may bound these: a backup takes as long as its step may."""
+_PATIENCE_S = 60.0
+_POLL_S = 0.1
+
+Sleep = Callable[[float], None]
+
+
+class DatabaseAbsent(StepError):
+    """The server has no such database, or there is no container of it yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that runs."""
+
+    host: str
+    port: int
+    user: str
+    password: Secret | None
+    application: str
+    """What it shows of our sessions, so that what outlived us is found."""
+    container_id: str | None = None
+    """Its container, where it is a service."""
+    image_id: str | None = None
+    """Its container's image: has the dump programs of exactly its version."""
+    data_dir: str | None = None
+    """Where the engine's host has its data, if it is a service."""
+
+    @contextmanager
+    def connect(self, database: str) -> "Iterator[Connection[Any]]":
+        """A session, in autocommit.
+
+        Raises:
+            DatabaseAbsent: there is no such database.
+            StepError: the server refuses, does not answer, or breaks off.
+        """
+        import psycopg
+
+        try:
+            with psycopg.connect(
+                host=self.host,
+                port=self.port,
+                user=self.user,
+                password=self.password.reveal() if self.password else None,
+                dbname=database,
+                application_name=self.application,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                options=_UNBOUNDED,
+                autocommit=True,
+            ) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise _translated(error, database) from error
+
+    def admin(self) -> "AbstractContextManager[Connection[Any]]":
+        """A session in the database that every server has, to act on the others."""
+        return self.connect(_MAINTENANCE)
+
+
+def application_name(operation: str) -> str:
+    """What the server shows of that operation's sessions: 63 bytes at most."""
+    return f"runbook {operation}"[-63:]
+
+
+def _translated(error: Exception, database: str) -> StepError:
+    import psycopg.errors as states
+
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    if isinstance(error, states.InvalidCatalogName) or f'"{database}" does not exist' in text:
+        return DatabaseAbsent(f"there is no database `{database}`", changed=False)
+    if "password authentication failed" in text or "no password supplied" in text:
+        return Unfit(f"PostgreSQL refuses us: {text}", hint="check `user` and `password`")
+    return StepError(f"PostgreSQL: {text}")
+
+
+# --- finding and starting -------------------------------------------------------------------
+
+
+def reach(
+    database: Postgres,
+    resources: Mapping[str, Any],
+    *,
+    application: str,
+    sleep: Sleep,
+    log: Callable[[str], None],
+) -> Server:
+    """The database's server, which runs once this returns.
+
+    Raises:
+        DatabaseAbsent: it is a service that has no container yet.
+        Unfit: it does not answer.
+    """
+    given = database.password
+    password = Secret(given) if isinstance(given, str) else given
+    if database.host is not None:
+        server = Server(
+            host=database.host,
+            port=database.port,
+            user=database.user,
+            password=password,
+            application=application,
+        )
+    else:
+        with docker.engine() as client:
+            container = _container(database, resources, client)
+            if container.status != "running":
+                log(f"starting `{container.name}`, which database `{database.name}` is in")
+                container.start()
+                container.reload()
+            server = _server_of(container, database, password, application)
+    _await(server, sleep)
+    return server
+
+
+def _container(database: Postgres, resources: Mapping[str, Any], client: Any) -> "Container":
+    stack_name, _, service = (database.service or "").partition("/")
+    stack = resources.get(stack_name)
+    if not isinstance(stack, Compose):
+        raise Unfit(
+            f"`service: {database.service}` of `{database.name}` names no stack:"
+            f" there is no `compose` resource `{stack_name}`"
+        )
+    found = docker.containers(client, stack.project, service)
+    if not found:
+        raise DatabaseAbsent(
+            f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
+        )
+    return found[0]
+
+
+def _server_of(
+    container: "Container", database: Postgres, password: Secret | None, application: str
+) -> Server:
+    attributes: Mapping[str, Any] = container.attrs
+    networks = attributes["NetworkSettings"]["Networks"].values()
+    mounts = {mount["Destination"]: mount.get("Source") for mount in attributes["Mounts"]}
+    return Server(
+        host=next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1"),
+        port=database.port,
+        user=database.user,
+        password=password,
+        application=application,
+        container_id=str(container.id),
+        image_id=str(attributes["Image"]),
+        data_dir=next((src for at, src in mounts.items() if "postgresql" in at and src), None),
+    )
+
+
+def _await(server: Server, sleep: Sleep) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            with server.admin() as connection:
+                connection.execute("SELECT 1")
+            return
+        except Unfit:
+            raise
+        except StepError as error:
+            is_starting = "starting up" in error.message or "refused" in error.message
+            if not is_starting or time.monotonic() > until:
+                raise Unfit(
+                    f"the server at {server.host}:{server.port} does not answer: {error.message}",
+                    hint="see whether it runs, and whether the address is right",
+                ) from error
+        sleep(_POLL_S)
+
+
+# --- databases ------------------------------------------------------------------------------
+
+
+def version_of(connection: "Connection[Any]") -> int:
+    """The server's `server_version_num`, such as 150018."""
+    return connection.info.server_version
+
+
+def oid_of(connection: "Connection[Any]", database: str) -> int | None:
+    """A database's oid, which a rename leaves as it is; None: there is none of that name."""
+    query = "SELECT oid::int8 FROM pg_database WHERE datname = %s"
+    row = connection.execute(query, [database]).fetchone()
+    return int(row[0]) if row else None
+
+
+def allow_connections(connection: "Connection[Any]", database: str, *, allowed: bool) -> None:
+    """Let nobody connect to a database any more, superusers included; or let them again."""
+    from psycopg import sql
+
+    word = sql.SQL("true" if allowed else "false")
+    statement = sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS {}")
+    connection.execute(statement.format(sql.Identifier(database), word))
+
+
+def end_sessions(connection: "Connection[Any]", database: str, *, sleep: Sleep) -> None:
+    """End every session of a database; raises StepError where one stays."""
+    until = time.monotonic() + _PATIENCE_S
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    while pids := [row[0] for row in connection.execute(query, [database]).fetchall()]:
+        if time.monotonic() > until:
+            raise StepError(f"sessions of database `{database}` do not end: pids {pids}")
+        for pid in pids:
+            connection.execute("SELECT pg_terminate_backend(%s)", [pid])
+        sleep(_POLL_S)
+    query = "SELECT gid FROM pg_prepared_xacts WHERE database = %s"
+    if prepared := connection.execute(query, [database]).fetchall():
+        names = ", ".join(f"`{row[0]}`" for row in prepared)
+        raise StepError(
+            f"database `{database}` has prepared transactions: {names}",
+            hint="COMMIT PREPARED or ROLLBACK PREPARED each, then `runbook resume`",
+        )
+
+
+def drop(connection: "Connection[Any]", database: str) -> None:
+    """Drop a database, and end whoever uses it."""
+    from psycopg import sql
+
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+    connection.execute(statement.format(sql.Identifier(database)))

@@ -1,0 +1,230 @@
+"""What a PostgreSQL database holds, so that two can be told apart or found to be the same.
+
+Definitions are compared by names and types, not by the text of their expressions: PostgreSQL may
+write an expression otherwise after a dump and its restore.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_STABLE_OUTPUT = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "search_path": "",
+    "row_security": "off",
+    "lc_monetary": "C",
+    "xmloption": "content",
+}
+"""What the text of a value depends on."""
+_OWN = """
+  n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%%'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{catalogue}'::regclass
+                  AND d.objid = {oid} AND d.deptype = 'e')
+"""
+_TABLES = f"""
+  SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+    AND {_OWN.format(catalogue="pg_class", oid="c.oid")}
+  ORDER BY 1, 2
+"""
+_SEQUENCES = "SELECT schemaname, sequencename, coalesce(last_value, 0) FROM pg_sequences"
+_DEFINITIONS = {
+    "relations": f"""
+      SELECT n.nspname, c.relname, c.relkind::text, r.rolname, c.relrowsecurity,
+             c.relforcerowsecurity, c.reloptions::text, c.relpersistence::text,
+             (SELECT string_agg(format('%s>%s:%s', g.grantor::regrole, g.grantee, g.privilege_type
+                || g.is_grantable), ',' ORDER BY g.grantor, g.grantee, g.privilege_type)
+              FROM aclexplode(coalesce(c.relacl, acldefault(
+                CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) g)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_roles r ON r.oid = c.relowner
+      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I')
+        AND {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
+    "columns": f"""
+      SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+             a.attidentity::text, a.attgenerated::text, a.atthasdef, l.collname
+      FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_collation l ON l.oid = a.attcollation
+      WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
+    "constraints": f"""
+      SELECT n.nspname, k.conname, k.contype::text, k.convalidated, k.condeferrable,
+             k.conrelid::regclass::text, k.confrelid::regclass::text
+      FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+      WHERE k.contype <> 'n' AND {_OWN.format(catalogue="pg_constraint", oid="k.oid")}""",
+    "functions": f"""
+      SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), p.prokind::text,
+             md5(p.prosrc), l.lanname, r.rolname, p.prosecdef, p.provolatile::text,
+             p.proconfig::text, format_type(p.prorettype, NULL)
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+      JOIN pg_language l ON l.oid = p.prolang JOIN pg_roles r ON r.oid = p.proowner
+      WHERE {_OWN.format(catalogue="pg_proc", oid="p.oid")}""",
+    "triggers": f"""
+      SELECT n.nspname, c.relname, t.tgname, t.tgenabled::text, t.tgtype
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE NOT t.tgisinternal AND {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
+    "policies": "SELECT schemaname, tablename, policyname, permissive, roles::text, cmd"
+    " FROM pg_policies",
+    "types": f"""
+      SELECT n.nspname, t.typname, t.typtype::text, r.rolname, t.typnotnull,
+             format_type(t.typbasetype, t.typtypmod),
+             (SELECT string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder) FROM pg_enum e
+              WHERE e.enumtypid = t.oid)
+      FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+      JOIN pg_roles r ON r.oid = t.typowner
+      WHERE t.typtype IN ('d', 'e', 'r') AND {_OWN.format(catalogue="pg_type", oid="t.oid")}""",
+    "schemas": f"""
+      SELECT n.nspname, r.rolname, n.nspacl::text FROM pg_namespace n
+      JOIN pg_roles r ON r.oid = n.nspowner
+      WHERE n.nspname <> 'public' AND {_OWN.format(catalogue="pg_namespace", oid="n.oid")}""",
+    "extensions": "SELECT extname, extversion FROM pg_extension",
+    "event triggers": "SELECT evtname, evtevent, evtenabled::text, evttags::text"
+    " FROM pg_event_trigger",
+    "publications": "SELECT pubname, puballtables, pubinsert, pubupdate, pubdelete"
+    " FROM pg_publication",
+    "comments": """
+      SELECT classoid::regclass::text, md5(description), count(*) FROM pg_description
+      WHERE objoid >= 16384 GROUP BY 1, 2""",
+}
+"""Each gives rows that are the same exactly if the definitions are."""
+
+
+class TableContent(BaseModel):
+    """What a table holds."""
+
+    rows: int
+    """How many."""
+    digest: str
+    """The sum of all rows' hashes: the same whatever their order."""
+
+
+class Content(BaseModel):
+    """What a database holds."""
+
+    tables: dict[str, TableContent]
+    """By table, schema and name."""
+    sequences: dict[str, int]
+    """How far each has counted; a dump may hold a later value, for they know no snapshot."""
+    large_objects: TableContent
+    """All large objects together."""
+    definitions: dict[str, str]
+    """Digests by sort of object."""
+
+    def differences(self, restored: "Content") -> list[str]:
+        """In what a restored one differs, in words; empty: in nothing."""
+        found = [
+            f"{sort} differ"
+            for sort, digest in self.definitions.items()
+            if restored.definitions.get(sort) != digest
+        ]
+        for name in sorted(self.tables.keys() | restored.tables.keys()):
+            ours, theirs = self.tables.get(name), restored.tables.get(name)
+            if ours != theirs:
+                found.append(f"table `{name}` holds {_shown(theirs)} in place of {_shown(ours)}")
+        if self.large_objects != restored.large_objects:
+            found.append("large objects differ")
+        found += [
+            f"sequence `{name}` stands at {restored.sequences.get(name)}, expected {value} or more"
+            for name, value in self.sequences.items()
+            if restored.sequences.get(name, -1) < value
+        ]
+        return found
+
+
+def _shown(table: TableContent | None) -> str:
+    return "nothing" if table is None else f"{table.rows} rows ({table.digest})"
+
+
+def content_of(
+    connection: "Connection[Any]", *, check: Callable[[], None] = lambda: None
+) -> Content:
+    """All of it, within the connection's transaction."""
+    for name, value in _STABLE_OUTPUT.items():
+        connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+    tables = {}
+    for schema, table in connection.execute(_TABLES).fetchall():
+        check()
+        tables[f"{schema}.{table}"] = _table_content(connection, schema, table)
+    return Content(
+        tables=tables,
+        sequences={
+            f"{row[0]}.{row[1]}": int(row[2]) for row in connection.execute(_SEQUENCES).fetchall()
+        },
+        large_objects=_large_objects(connection),
+        definitions={
+            sort: _digest(connection.execute(query).fetchall())
+            for sort, query in _DEFINITIONS.items()
+        },
+    )
+
+
+def _table_content(connection: "Connection[Any]", schema: str, table: str) -> TableContent:
+    from psycopg import sql
+
+    query = sql.SQL(
+        "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text"
+        " FROM ONLY {} t"
+    )
+    row = connection.execute(query.format(sql.Identifier(schema, table))).fetchone()
+    assert row is not None
+    return TableContent(rows=int(row[0]), digest=str(row[1]))
+
+
+def _large_objects(connection: "Connection[Any]") -> TableContent:
+    row = connection.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone()
+    is_readable = connection.execute(
+        "SELECT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')"
+    ).fetchone()
+    digest = "0"
+    if row and row[0] and is_readable and is_readable[0]:
+        found = connection.execute(
+            "SELECT sum(hashtextextended(loid || '/' || pageno || '/' || encode(data, 'hex'), 0)"
+            "::numeric)::text FROM pg_largeobject"
+        ).fetchone()
+        digest = str(found[0]) if found else "0"
+    return TableContent(rows=int(row[0]) if row else 0, digest=digest)
+
+
+def schema_digest(connection: "Connection[Any]") -> str:
+    """Of all definitions, and of the tables in which migrations are noted."""
+    for name, value in _STABLE_OUTPUT.items():
+        connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+    found = [_digest(connection.execute(query).fetchall()) for query in _DEFINITIONS.values()]
+    for schema, table in connection.execute(_TABLES).fetchall():
+        if is_of_migrations(table):
+            found.append(f"{schema}.{table}: {_table_content(connection, schema, table)}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def is_of_migrations(table: str) -> bool:
+    """Whether, by its name, a tool notes there which migrations have run."""
+    name = table.lower()
+    return "migration" in name or name in ("schema_version", "alembic_version", "databasechangelog")
+
+
+def row_counts(connection: "Connection[Any]") -> dict[str, int]:
+    """Exact, by table."""
+    from psycopg import sql
+
+    counts = {}
+    for schema, table in connection.execute(_TABLES).fetchall():
+        query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, table))
+        row = connection.execute(query).fetchone()
+        counts[f"{schema}.{table}"] = int(row[0]) if row else 0
+    return counts
+
+
+def _digest(rows: Sequence[Any]) -> str:
+    text = "\n".join(sorted(repr(tuple(row)) for row in rows))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

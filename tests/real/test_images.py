@@ -1,0 +1,108 @@
+"""Images kept and given back, on a real engine: what ran runs again, and nothing is built."""
+
+from typing import Any
+
+import pytest
+
+from runbook.errors import Unfit
+from runbook.kinds import CompletedStep, Result
+from runbook.restore import images
+from runbook.restore.manifest import StackImages
+from runbook.steps import compose_up, snapshot_images
+from runbook.steps.compose_up import ComposeUp
+from runbook.steps.restore_images import STEP as RESTORE
+from runbook.steps.restore_images import RestoreImages
+from runbook.steps.seal_restore_point import STEP as SEAL
+from runbook.steps.seal_restore_point import SealRestorePoint
+from runbook.steps.snapshot_images import SnapshotImages
+from tests.real.conftest import MakeStack, Stack
+from tests.real.test_compose import built
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def up(stack: Stack) -> str:
+    """Bring it up; the id of the image that it runs."""
+    result = compose_up.STEP.run(ComposeUp(stack=stack.resource), stack.context())
+    assert isinstance(result, Result)
+    return str(result.outputs.images["web"])
+
+
+def release(stack: Stack, content: str) -> str:
+    (stack.root / "release").write_text(content)
+    stack.compose("build")
+    return up(stack)
+
+
+def snapshot(stack: Stack) -> StackImages:
+    result = snapshot_images.STEP.run(SnapshotImages(stack=stack.resource), stack.context())
+    assert isinstance(result, Result)
+    entry = result.outputs.entry
+    assert isinstance(entry, StackImages)
+    return entry
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack) -> Any:
+    stack = built(make_stack, "one")
+    yield stack
+    stack.remove()
+    listed = stack.docker("image", "ls", "-q", f"{stack.project}-web").split()
+    stack.docker("image", "rm", "-f", *sorted(set(listed)))
+
+
+def test_what_ran_runs_again_and_nothing_is_built(stack: Stack) -> None:
+    first = release(stack, "one")
+    taken = snapshot_images.STEP.run(
+        SnapshotImages(stack=stack.resource), stack.context(step_id="images")
+    )
+    assert isinstance(taken, Result)
+    done = CompletedStep(
+        id="images",
+        kind="snapshot_images",
+        outputs=taken.outputs.model_dump(mode="json"),
+        changed=False,
+    )
+    sealed = SEAL.run(SealRestorePoint(), stack.context(step_id="seal", completed=[done]))
+    assert isinstance(sealed, Result)
+    second = release(stack, "two")
+    stack.docker("image", "prune", "-f")
+    loaded = CompletedStep(
+        id="point", kind="load_restore_point", outputs={"id": sealed.outputs.id}, changed=False
+    )
+
+    result = RESTORE.run(
+        RestoreImages(stack=stack.resource), stack.context(step_id="back", completed=[loaded])
+    )
+
+    assert isinstance(result, Result)
+    assert result.changed
+    assert up(stack) == first != second
+    assert stack.docker("exec", f"{stack.project}-web-1", "cat", "/release") == "one"
+
+
+def test_giving_back_what_runs_already_changes_nothing(stack: Stack) -> None:
+    release(stack, "one")
+    entry = snapshot(stack)
+
+    assert images.restore(entry, stack.context()) == []
+
+
+def test_an_image_that_is_gone_is_named_before_any_name_is_moved(stack: Stack) -> None:
+    first = release(stack, "one")
+    entry = snapshot(stack)
+    second = release(stack, "two")
+    stack.docker("image", "rm", "-f", first)
+
+    with pytest.raises(Unfit) as caught:
+        images.restore(entry, stack.context())
+
+    assert "`web` is gone" in caught.value.message
+    assert up(stack) == second
+
+
+def test_a_stack_that_never_ran_has_no_images(stack: Stack) -> None:
+    entry = snapshot(stack)
+
+    stack.compose("build")
+    assert entry.images == []
