@@ -210,10 +210,10 @@ class Postgres(ResourceModel):
     """The user's password; absent: the server asks for none."""
 
 
-class Volume(ResourceModel):
+class Volume(ResourceModel):  # type: ignore[no-redef]  # `volume` is `name` in the file
     """A Docker volume."""
 
-    name: str = Field(min_length=1)
+    volume: str = Field(min_length=1, alias="name")
     """The volume's full name, such as `shop_minio_data`; need not exist before the first deploy."""
     used_by: list[ServiceName] = Field(default_factory=list)
     """The services that write to it, such as `stack/minio`."""
@@ -242,7 +242,7 @@ class S3(ResourceModel):
 
 Database = Sqlite | Postgres
 """Whatever `backup_db` and `restore_db` can act on."""
-FileTree = Directory
+FileTree = Directory | Volume
 """Whatever `snapshot_volume` and `restore_volume` can act on."""
 
 

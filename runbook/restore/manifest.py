@@ -205,9 +205,9 @@ class Manifest(BaseModel):
     verify: str
     """How it was verified when it was sealed: `checksum`, `read_back` or `restore`."""
     served: bool
-    """Whether the project's processes were running."""
+    """Whether the project's processes or services were running."""
     processes: dict[str, bool] = {}
-    """By process, whether it was running; empty where nobody looked."""
+    """By process or service, whether it was running; empty where nobody looked."""
     databases: list[AnyDatabaseEntry] = []
     volumes: list[VolumeEntry] = []
     commits: list[CommitEntry] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, assert_never
 
 from runbook.kinds import Context, Room
-from runbook.resources import Directory, FileTree
+from runbook.resources import Directory, FileTree, Volume
 from runbook.restore.manifest import VolumeEntry
 from runbook.restore.point import RestorePoint
 
@@ -70,5 +70,9 @@ def way_of(tree: FileTree) -> TreeWay:
             from runbook.restore.directory import DirectoryWay
 
             return DirectoryWay(tree)
+        case Volume():
+            from runbook.restore.volume import VolumeWay
+
+            return VolumeWay(tree)
         case _:
             assert_never(tree)

@@ -19,9 +19,9 @@ from pydantic import BaseModel, Field
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
 from runbook.kinds import Context, Outputs, Room, Size, Spec, StepKind
-from runbook.resources import Process
+from runbook.resources import Compose, Process
+from runbook.restore.running import fallen, running
 from runbook.steps._expectations import HttpExpectation, look
-from runbook.tools import daemon
 from runbook.tools.files import missing_room
 
 
@@ -46,9 +46,9 @@ class Fit(Outputs):
     """How things stand before anything changes."""
 
     served: bool
-    """Whether any process of the plan runs."""
+    """Whether any process or service of the plan runs."""
     running: list[str]
-    """Names of the processes that run."""
+    """Names of the processes that run, and of the services, as `stack/service`."""
     broken: dict[str, str]
     """The checks that fail although what they check runs, by key, and how."""
     free_bytes: int
@@ -58,18 +58,18 @@ class Fit(Outputs):
 def _run(spec: Preflight, ctx: Context) -> Fit:
     missing = [*_missing_for_steps(ctx), *_missing_disk(spec, ctx)]
     missing += [flaw for check in spec.checks if (flaw := _flaw(check)) is not None]
-    running = _running(ctx)
-    broken = _broken(ctx, running)
+    names = running(ctx)
+    broken = _broken(ctx, names)
     for key, flaw in broken.items():
         ctx.log(f"broken already: {key}: found {flaw}")
     if spec.healthy == "required":
         missing += [f"not healthy: {key}: found {flaw}" for key, flaw in broken.items()]
-        missing += [f"`{name}` does not run" for name in _fallen(ctx, running)]
+        missing += [f"`{name}` does not run" for name in fallen(ctx)]
     if missing:
         raise _unfit(list(dict.fromkeys(missing)))
     return Fit(
-        served=bool(running),
-        running=[process.name for process in running],
+        served=bool(names),
+        running=names,
         broken=broken,
         free_bytes=shutil.disk_usage(ctx.state_dir).free,
     )
@@ -146,31 +146,11 @@ def _processes(ctx: Context) -> list[Process]:
     return [resource for resource in ctx.resources.values() if isinstance(resource, Process)]
 
 
-def _running(ctx: Context) -> list[Process]:
-    return [process for process in _processes(ctx) if _is_running(ctx, process)]
-
-
-def _is_running(ctx: Context, process: Process) -> bool:
-    found = daemon.find_running(ctx.state_dir, ctx.project, process.name, sleep=ctx.sleep)
-    return found is not None
-
-
-def _fallen(ctx: Context, running: Sequence[Process]) -> list[str]:
-    """Processes that were started, not stopped, and do not run any more."""
-    names = {process.name for process in running}
-    return [
-        process.name
-        for process in _processes(ctx)
-        if process.name not in names
-        and daemon.is_recorded(ctx.state_dir, ctx.project, process.name)
-    ]
-
-
-def _broken(ctx: Context, running: Sequence[Process]) -> dict[str, str]:
+def _broken(ctx: Context, names: Sequence[str]) -> dict[str, str]:
     processes = _processes(ctx)
-    if processes and not running:
+    if not names and any(isinstance(each, Process | Compose) for each in ctx.resources.values()):
         return {}
-    absent = [process for process in processes if process not in running]
+    absent = [process for process in processes if process.name not in names]
     excluded = {_place(process.ready.get) for process in absent if process.ready is not None}
     broken: dict[str, str] = {}
     for step in ctx.plan_steps:

@@ -1,4 +1,4 @@
-"""Bring a directory back to what it was in the loaded restore point."""
+"""Bring a directory or a Docker volume back to what it was in the loaded restore point."""
 
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
@@ -11,10 +11,11 @@ from runbook.restore.trees import BroughtBack, way_of
 
 
 class RestoreVolume(Spec):
-    """Bring a directory back to what it was in the loaded restore point.
+    """Bring a directory or a Docker volume back to what it was in the loaded restore point.
 
     Only what differs is written. Every file that is overwritten or deleted is first copied to
-    `replaced/` in the state directory. Stop what writes to the directory before.
+    `replaced/` in the state directory. Containers that mount a volume are
+    stopped meanwhile; stop the processes that write to a directory before.
 
     Example:
         id: files
@@ -23,7 +24,7 @@ class RestoreVolume(Spec):
     """
 
     volume: Resource[FileTree]
-    """The directory to bring back."""
+    """The directory or volume to bring back."""
 
 
 class RestoredVolume(Outputs):

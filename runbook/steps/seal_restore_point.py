@@ -163,7 +163,8 @@ def _served(ctx: Context) -> tuple[bool, dict[str, bool]]:
         running = step.outputs.get("running")
         if step.kind == "preflight" and isinstance(running, list):
             names = [name for name, res in ctx.resources.items() if isinstance(res, Process)]
-            processes = {name: name in running for name in names}
+            processes = dict.fromkeys(map(str, running), True)
+            processes |= {name: name in running for name in names}
             return bool(step.outputs.get("served", True)), processes
     return True, {}
 

@@ -1,4 +1,4 @@
-"""Take a snapshot of a directory into the restore point of this run."""
+"""Take a snapshot of a directory or a Docker volume into the restore point of this run."""
 
 from runbook.core.plan import Effect, Rerun
 from runbook.kinds import (
@@ -20,11 +20,11 @@ from runbook.tools.files import disk_errors
 
 
 class SnapshotVolume(Spec):
-    """Take a snapshot of a directory into the restore point of this run.
+    """Take a snapshot of a directory or a Docker volume into the restore point of this run.
 
     Files are cloned where the file system can and copied elsewhere, and recorded with their modes,
     owners, times, links and checksums. Files that nobody has touched since the last restore point
-    are shared with it. A directory that does not exist yet is recorded as absent.
+    are shared with it. What does not exist yet is recorded as absent.
 
     Example:
         id: files
@@ -33,11 +33,12 @@ class SnapshotVolume(Spec):
     """
 
     volume: Resource[FileTree]
-    """The directory to take a snapshot of."""
+    """The directory or volume to take a snapshot of."""
     level: Level
     """What its writers (`used_by`) do meanwhile. With `live`, a file that changes while it is read
     is read again; with the others that is an error. With `stopped`, a writer that runs is one, too.
-    `paused` stops them in their tracks while the files are read, and lets them go on."""
+    `paused` stops them in their tracks while the files are read, and lets them go on. A PostgreSQL
+    server's own directory is refused `live`."""
 
 
 class Snapshot(Outputs):

@@ -5,6 +5,7 @@ Compose's own commands: compose.py. The SDK is imported at use and its errors ar
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook.errors import StepError, Unfit
@@ -75,6 +76,38 @@ def containers(
 def service_of(container: "Container") -> str:
     """The service that a container belongs to."""
     return str(container.labels.get(SERVICE_LABEL, ""))
+
+
+def pause(ids: Sequence[str]) -> None:
+    """Stop every process of these containers in its tracks."""
+    with engine() as client:
+        for container_id in ids:
+            client.api.pause(container_id)
+
+
+def unpause(ids: Sequence[str]) -> None:
+    """Let the processes of these containers go on."""
+    with engine() as client:
+        for container_id in ids:
+            client.api.unpause(container_id)
+
+
+def volume_place(name: str) -> Path | None:
+    """Where the engine keeps a volume's files; None: there is no such volume.
+
+    Raises:
+        Unfit: its driver keeps them elsewhere.
+    """
+    from docker.errors import NotFound
+
+    with engine() as client:
+        try:
+            volume = client.volumes.get(name)
+        except NotFound:
+            return None
+        if volume.attrs["Driver"] != "local":
+            raise Unfit(f"volume `{name}` has driver `{volume.attrs['Driver']}`, expected `local`")
+        return Path(volume.attrs["Mountpoint"])
 
 
 def image_id(client: "DockerClient", name: str) -> str | None:
