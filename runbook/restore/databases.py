@@ -15,6 +15,7 @@ from runbook.restore.manifest import DatabaseEntry
 
 E = TypeVar("E", bound=DatabaseEntry)
 Phase = Literal["stage", "switch", "all"]
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,14 @@ class DatabaseWay(Protocol[E]):
     def schema_digest(self, ctx: Context) -> str:
         """Of its schema, and of the tables in which migrations are noted; the same: none ran."""
 
+    def query(self, text: str, ctx: Context, *, timeout_s: float, at_most: int) -> list[Row]:
+        """The first rows of a query's answer; it can change nothing.
+
+        Raises:
+            Unfit: the database cannot be asked.
+            StepError: it refuses the query, or takes too long.
+        """
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
         """What is missing for a backup; changes nothing."""
 
@@ -82,6 +91,9 @@ class DatabaseWay(Protocol[E]):
 
     def room_for_restore(self, phase: Phase, ctx: Context) -> list[Room]:
         """The disk that a restore takes."""
+
+    def query_by_hand(self) -> str:
+        """A shell command that a query is to be added to."""
 
     def backup_by_hand(self) -> Sequence[str]:
         """Shell commands."""

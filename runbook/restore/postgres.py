@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runbook.errors import CommandFailed, StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Postgres
-from runbook.restore.databases import Phase, Switched
+from runbook.restore.databases import Phase, Row, Switched
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.point import artefact_of
 from runbook.tools import postgres
@@ -49,13 +49,14 @@ class PostgresWay:
         at = self.database.service or f"{self.database.host}:{self.database.port}"
         return f"{at}/{self._name}"
 
-    def _server(self, ctx: Context) -> Server:
+    def _server(self, ctx: Context, *, patience_s: float = postgres.PATIENCE_S) -> Server:
         return postgres.reach(
             self.database,
             ctx.resources,
             application=postgres.application_name(ctx.operation),
             sleep=ctx.sleep,
             log=ctx.log,
+            patience_s=patience_s,
         )
 
     @contextmanager
@@ -259,6 +260,13 @@ class PostgresWay:
         except DatabaseAbsent:
             return ""
 
+    def query(self, text: str, ctx: Context, *, timeout_s: float, at_most: int) -> list[Row]:
+        try:
+            with self._server(ctx, patience_s=timeout_s).connect(self._name) as connection:
+                return postgres.query(connection, text, timeout_s=timeout_s, at_most=at_most)
+        except DatabaseAbsent as error:
+            raise Unfit(error.message) from error
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
         return self._missing(ctx)
 
@@ -304,6 +312,9 @@ class PostgresWay:
             return None, 0
         place = Path(server.data_dir) if server.data_dir else None
         return place if place and place.exists() else None, int(row[0]) if row else 0
+
+    def query_by_hand(self) -> str:
+        return f"{self._psql('psql')} {quote(self._name)} --command"
 
     def backup_by_hand(self) -> Sequence[str]:
         return [f"{self._psql('pg_dump')} --format=custom {quote(self._name)} > {self._name}.dump"]

@@ -10,7 +10,7 @@ from shlex import quote
 from runbook.errors import StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Sqlite
-from runbook.restore.databases import Phase, Switched
+from runbook.restore.databases import Phase, Row, Switched
 from runbook.restore.manifest import SqliteEntry
 from runbook.restore.point import artefact_of, replaced_dir
 from runbook.tools import sqlite
@@ -213,6 +213,11 @@ class SqliteWay:
     def schema_digest(self, ctx: Context) -> str:
         return sqlite.schema_digest(self._live) if sqlite.is_there(self._live) else ""
 
+    def query(self, text: str, ctx: Context, *, timeout_s: float, at_most: int) -> list[Row]:
+        if not sqlite.is_there(self._live):
+            raise Unfit(f"there is no database `{self._live}`")
+        return sqlite.query(self._live, text, timeout_s=timeout_s, at_most=at_most)
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
         try:
             if sqlite.is_there(self._live):
@@ -240,6 +245,9 @@ class SqliteWay:
     def _room(self, place: Path, purpose: str) -> Room:
         size_bytes = sqlite.size_bytes(self._live) if self._live.is_file() else 0
         return Room(place=place, size_bytes=size_bytes, purpose=purpose)
+
+    def query_by_hand(self) -> str:
+        return f"sqlite3 -readonly {quote(str(self.database.path))}"
 
     def backup_by_hand(self) -> Sequence[str]:
         path = quote(str(self.database.path))

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from runbook.core.plan import Effect, Rerun
-from runbook.errors import CheckFailed
 from runbook.kinds import Context, Outputs, Spec, StepKind
-from runbook.resources import MODEL_CONFIG
+from runbook.steps._checks import CheckResult, line, require
 from runbook.steps._expectations import Finding, HttpExpectation, failing, look
 
 
@@ -44,27 +43,6 @@ class HttpCheck(Spec):
     """What is asked and what must come back."""
 
 
-class CheckResult(BaseModel):
-    """How one check ended."""
-
-    model_config = MODEL_CONFIG
-
-    name: str
-    """What it is called."""
-    ok: bool
-    """Whether everything was as expected."""
-    expected: str
-    """What should have come back."""
-    found: str
-    """What came back."""
-    required: bool
-    """Whether its failure counts."""
-    was_broken: bool
-    """Whether it failed in the same way before the run changed anything: then it does not count."""
-    seconds: float
-    """How long the answer took."""
-
-
 class HttpChecked(Outputs):
     """How the checks ended."""
 
@@ -78,16 +56,8 @@ def _run(spec: HttpCheck, ctx: Context) -> HttpChecked:
         ctx.check()
         ctx.show(item.title)
         results.append(_result(item, look(item), ctx.baseline))
-        ctx.log(_line(results[-1]))
-    failed = [r for r in results if not r.ok and r.required and not r.was_broken]
-    if failed:
-        worst = "; ".join(f"{r.name}: expected {r.expected}, found {r.found}" for r in failed)
-        raise CheckFailed(
-            f"{len(failed)} of {len(results)} checks failed: {worst}",
-            where=failed[0].name,
-            changed=False,
-            output_tail=tuple(_line(result) for result in results[-10:]),
-        )
+        ctx.log(line(results[-1]))
+    require(results)
     return HttpChecked(results=results)
 
 
@@ -101,18 +71,6 @@ def _result(item: HttpCheckItem, finding: Finding, baseline: Mapping[str, str]) 
         was_broken=finding.flaw is not None and baseline.get(item.key) == finding.flaw,
         seconds=round(finding.seconds, 3),
     )
-
-
-def _line(result: CheckResult) -> str:
-    if result.ok:
-        return f"ok      {result.name}: {result.found}"
-    notes = []
-    if result.was_broken:
-        notes.append("as before this run: not counted")
-    if not result.required:
-        notes.append("not required")
-    note = f" ({', '.join(notes)})" if notes else ""
-    return f"failed  {result.name}: expected {result.expected}, found {result.found}{note}"
 
 
 def _describe(spec: HttpCheck) -> str:

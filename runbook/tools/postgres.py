@@ -7,8 +7,9 @@ postgres_dump.py.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from runbook.core.secret import Secret
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from psycopg import Connection
 
-_MAINTENANCE = "postgres"
 _CONNECT_TIMEOUT_S = 5
 _UNBOUNDED = " ".join(
     f"-c {name}=0"
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 )
 """The database's own settings may bound these: a backup takes as long as its step may."""
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
+"""For a server to start, and for sessions to end."""
 _POLL_S = 0.1
+_STARTING = ("starting up", "not yet accepting", "shutting down", "refused", "No route", "timeout")
+"""What is said of a server that will answer in a while."""
 
 Sleep = Callable[[float], None]
 
@@ -53,6 +56,8 @@ class Server:
     """Its container's image: has the dump programs of exactly its version."""
     data_dir: str | None = None
     """Where the engine's host has its data, if it is a service."""
+    maintenance: str = "postgres"
+    """A database that every server has, and that is not the one to be replaced."""
 
     @contextmanager
     def connect(self, database: str) -> "Iterator[Connection[Any]]":
@@ -65,7 +70,7 @@ class Server:
         import psycopg
 
         try:
-            with psycopg.connect(
+            connection = psycopg.connect(
                 host=self.host,
                 port=self.port,
                 user=self.user,
@@ -75,14 +80,26 @@ class Server:
                 connect_timeout=_CONNECT_TIMEOUT_S,
                 options=_UNBOUNDED,
                 autocommit=True,
-            ) as connection:
+            )
+        except psycopg.Error as error:
+            if database != self.maintenance:
+                self._require(database)
+            raise _translated(error) from error
+        try:
+            with connection:
                 yield connection
         except psycopg.Error as error:
-            raise _translated(error, database) from error
+            raise _translated(error) from error
 
     def admin(self) -> "AbstractContextManager[Connection[Any]]":
         """A session in the database that every server has, to act on the others."""
-        return self.connect(_MAINTENANCE)
+        return self.connect(self.maintenance)
+
+    def _require(self, database: str) -> None:
+        """Raises DatabaseAbsent: what a refusal says may be in any language, the catalogue not."""
+        with self.admin() as connection:
+            if oid_of(connection, database) is None:
+                raise DatabaseAbsent(f"there is no database `{database}`", changed=False)
 
 
 def application_name(operation: str) -> str:
@@ -90,13 +107,9 @@ def application_name(operation: str) -> str:
     return f"runbook {operation}"[-63:]
 
 
-def _translated(error: Exception, database: str) -> StepError:
-    import psycopg.errors as states
-
+def _translated(error: Exception) -> StepError:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
-    if isinstance(error, states.InvalidCatalogName) or f'"{database}" does not exist' in text:
-        return DatabaseAbsent(f"there is no database `{database}`", changed=False)
     if "password authentication failed" in text or "no password supplied" in text:
         return Unfit(f"PostgreSQL refuses us: {text}", hint="check `user` and `password`")
     return StepError(f"PostgreSQL: {text}")
@@ -112,6 +125,7 @@ def reach(
     application: str,
     sleep: Sleep,
     log: Callable[[str], None],
+    patience_s: float = PATIENCE_S,
 ) -> Server:
     """The database's server, which runs once this returns.
 
@@ -132,13 +146,25 @@ def reach(
     else:
         with docker.engine() as client:
             container = _container(database, resources, client)
-            if container.status != "running":
-                log(f"starting `{container.name}`, which database `{database.name}` is in")
-                container.start()
-                container.reload()
+            _start(container, database.name, log)
             server = _server_of(container, database, password, application)
-    _await(server, sleep)
+    if database.database == server.maintenance:
+        server = replace(server, maintenance="template1")
+    _await(server, sleep, patience_s)
     return server
+
+
+def _start(container: "Container", name: str, log: Callable[[str], None]) -> None:
+    match container.status:
+        case "running":
+            return
+        case "paused":
+            log(f"waking `{container.name}`, which database `{name}` is in")
+            container.unpause()
+        case _:
+            log(f"starting `{container.name}`, which database `{name}` is in")
+            container.start()
+    container.reload()
 
 
 def _container(database: Postgres, resources: Mapping[str, Any], client: Any) -> "Container":
@@ -175,8 +201,9 @@ def _server_of(
     )
 
 
-def _await(server: Server, sleep: Sleep) -> None:
-    until = time.monotonic() + _PATIENCE_S
+def _await(server: Server, sleep: Sleep, patience_s: float) -> None:
+    # Only what we have just started will come up by itself.
+    until = time.monotonic() + (patience_s if server.container_id else 0.0)
     while True:
         try:
             with server.admin() as connection:
@@ -185,7 +212,7 @@ def _await(server: Server, sleep: Sleep) -> None:
         except Unfit:
             raise
         except StepError as error:
-            is_starting = "starting up" in error.message or "refused" in error.message
+            is_starting = any(word in error.message for word in _STARTING)
             if not is_starting or time.monotonic() > until:
                 raise Unfit(
                     f"the server at {server.host}:{server.port} does not answer: {error.message}",
@@ -195,6 +222,32 @@ def _await(server: Server, sleep: Sleep) -> None:
 
 
 # --- databases ------------------------------------------------------------------------------
+
+
+def query(
+    connection: "Connection[Any]", text: str, *, timeout_s: float, at_most: int
+) -> list[tuple[Any, ...]]:
+    """The first rows that one statement gives, in a transaction that can change nothing.
+
+    Raises:
+        StepError: it is refused, or takes too long.
+    """
+    import psycopg
+
+    try:
+        with connection.transaction(force_rollback=True), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true)", [str(int(timeout_s * 1000))]
+            )
+            # Row by row, which also takes one statement only: a second could end our transaction.
+            rows: Any = cursor.stream(text)
+            with closing(rows):
+                return list(islice(rows, at_most))
+    except psycopg.errors.QueryCanceled as error:
+        raise StepError(f"no answer within {timeout_s:g} s", changed=False) from error
+    except psycopg.Error as error:
+        raise StepError(str(error).strip().splitlines()[0], changed=False) from error
 
 
 def version_of(connection: "Connection[Any]") -> int:
@@ -220,7 +273,7 @@ def allow_connections(connection: "Connection[Any]", database: str, *, allowed: 
 
 def end_sessions(connection: "Connection[Any]", database: str, *, sleep: Sleep) -> None:
     """End every session of a database; raises StepError where one stays."""
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + PATIENCE_S
     query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     while pids := [row[0] for row in connection.execute(query, [database]).fetchall()]:
         if time.monotonic() > until:

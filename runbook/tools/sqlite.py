@@ -7,9 +7,11 @@ itself: resolve symbolic links first, as SQLite does, or its side files are look
 import hashlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import BaseModel
@@ -138,9 +140,36 @@ def fingerprint_of(path: Path, *, check: Callable[[], None] = lambda: None) -> F
         return _fingerprint(connection, check)
 
 
+def query(path: Path, text: str, *, timeout_s: float, at_most: int) -> list[tuple[Any, ...]]:
+    """The first rows that a query gives; it can change nothing.
+
+    Raises:
+        Unfit: it is no database, or a damaged one.
+        StepError: the query is refused, or takes too long.
+    """
+    until = time.monotonic() + timeout_s
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise StepError(f"no answer within {timeout_s:g} s", changed=False)
+
+    with _errors(path, path), closing(_connect(path, "rw", timeout_s=timeout_s)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA query_only = ON")
+        try:
+            with _interruptible(connection, check):
+                return connection.execute(text).fetchmany(at_most)
+        except (sqlite3.OperationalError, sqlite3.ProgrammingError) as error:
+            raise StepError(str(error), changed=False) from error
+
+
 def schema_digest(path: Path) -> str:
     """Of all definitions, and of the tables in which migrations are noted."""
-    found = fingerprint_of(path)
+    # Not as a file that nobody has open: what is new may stand in its log alone.
+    with _errors(path, path), closing(_connect(path, "rw")) as connection:
+        connection.execute("BEGIN")
+        found = _fingerprint(connection, lambda: None)
+        connection.execute("COMMIT")
     tables = {name: table for name, table in found.tables.items() if "migration" in name.lower()}
     told = f"{found.schema_sha256} {found.user_version} {sorted(tables.items())}"
     return hashlib.sha256(told.encode()).hexdigest()
