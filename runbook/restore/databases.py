@@ -69,6 +69,9 @@ class DatabaseWay(Protocol[E]):
     def written_since(self, entry: E, ctx: Context) -> list[str]:
         """What differs from then, a line each, for people; raises StepError where it can't tell."""
 
+    def obstacles(self, entry: E, ctx: Context) -> list[str]:
+        """What keeps the server from taking the copy, a line each; raises where it can't tell."""
+
     def schema_digest(self, ctx: Context) -> str:
         """Of its schema, and of the tables in which migrations are noted; the same: none ran."""
 

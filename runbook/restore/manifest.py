@@ -100,12 +100,18 @@ class PostgresEntry(DatabaseEntry):
     """The server's `server_version_num`, such as 160004."""
     dump: str = ""
     """Directory of the dump, relative to the restore point: `pg_restore` reads it."""
+    dump_of_roles: str = ""
+    """The server's roles and tablespaces as SQL, without passwords: `psql` reads it."""
     files: list[Artefact] = []
-    """Every file of it, and of the server's roles."""
+    """Every file of both."""
     content: Content | None = None
     """What it held, in the dump's own snapshot; absent with the database."""
     properties: Properties | None = None
     """What is in no dump; absent with the database."""
+    extensions: dict[str, str] = {}
+    """Its extensions, with their versions."""
+    roles: list[str] = []
+    """The roles that it needs."""
 
     @property
     def artefacts(self) -> list[Artefact]:

@@ -6,6 +6,7 @@ until it is live: so a later look need not read it again.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,21 +18,28 @@ from typing import TYPE_CHECKING, Any
 from runbook.errors import CommandFailed, StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Postgres
+from runbook.restore import postgres_needs
 from runbook.restore.databases import Phase, Row, Switched
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.point import artefact_of
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
 from runbook.tools.postgres import DatabaseAbsent, Server
-from runbook.tools.postgres_content import content_of, row_counts, schema_digest
-from runbook.tools.postgres_dump import Programs, missing_programs
-from runbook.tools.postgres_properties import creating, properties_of, replay
+from runbook.tools.postgres_content import content_of, schema_digest
+from runbook.tools.postgres_dump import Programs, remove_containers
+from runbook.tools.postgres_properties import (
+    creating,
+    extensions_of,
+    properties_of,
+    replay,
+    roles_of,
+    subscriptions_of,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 _NAME_BYTES = 63
-_SHOWN_TABLES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,15 @@ class PostgresWay:
             patience_s=patience_s,
         )
 
+    def _cleared(self, ctx: Context) -> Server:
+        """The server, once nothing is at work there any more that a killed attempt has begun."""
+        server = self._server(ctx)
+        if server.container_id is not None:
+            remove_containers(ctx.operation)
+        with server.admin() as connection:
+            postgres.end_own_sessions(connection, server.application, sleep=ctx.sleep)
+        return server
+
     @contextmanager
     def _admin(self, ctx: Context) -> "Iterator[Connection[Any]]":
         with self._server(ctx).admin() as connection:
@@ -71,7 +88,7 @@ class PostgresWay:
             name=self.database.name, location=self._location, taken_at=ctx.now().isoformat()
         )
         try:
-            return self._back_up(entry, self._server(ctx), staging, ctx)
+            return self._back_up(entry, self._cleared(ctx), staging, ctx)
         except DatabaseAbsent as error:
             ctx.log(f"{error.message}: there is nothing to back up")
             return entry.model_copy(update={"absent": True})
@@ -80,7 +97,7 @@ class PostgresWay:
         self, entry: PostgresEntry, server: Server, staging: Path, ctx: Context
     ) -> PostgresEntry:
         directory = staging / "databases"
-        dump, roles = directory / f"{entry.name}.dump", directory / f"{entry.name}.globals.sql"
+        dump, globals_ = directory / f"{entry.name}.dump", directory / f"{entry.name}.globals.sql"
         with disk_errors("backing up the database", changed=False):
             make_directories(directory)
             # A killed attempt leaves a directory that looks complete: toc.dat comes early.
@@ -93,9 +110,12 @@ class PostgresWay:
             _succeed(programs.dump(self._name, dump, snapshot=str(row[0] if row else "")), ctx)
             content = content_of(connection, check=ctx.check)
             properties = properties_of(connection, self._name)
-        _succeed(programs.dump_globals(roles), ctx)
+            extensions, roles = extensions_of(connection), roles_of(connection)
+            for subscription in subscriptions_of(connection):
+                ctx.log(f"subscription `{subscription}` is not backed up: it would run twice")
+        _succeed(programs.dump_globals(globals_), ctx)
         with disk_errors("backing up the database", changed=False):
-            found = sorted([*dump.iterdir(), roles])
+            found = sorted([*dump.iterdir(), globals_])
             files = [artefact_of(staging, str(each.relative_to(staging))) for each in found]
         rows = sum(table.rows for table in content.tables.values())
         size_bytes = sum(file.size_bytes for file in files)
@@ -104,9 +124,12 @@ class PostgresWay:
             update={
                 "server_version": version,
                 "dump": str(dump.relative_to(staging)),
+                "dump_of_roles": str(globals_.relative_to(staging)),
                 "files": files,
                 "content": content,
                 "properties": properties,
+                "extensions": extensions,
+                "roles": roles,
             }
         )
 
@@ -139,30 +162,22 @@ class PostgresWay:
 
     def stage(self, staged: str, root: Path, entry: PostgresEntry, ctx: Context) -> None:
         assert entry.content is not None and entry.properties is not None
-        server = self._server(ctx)
+        if self.is_staged(staged, entry, ctx):
+            return
+        server = self._cleared(ctx)
         with server.admin() as admin:
-            if _is_marked(admin, staged, entry):
-                return
-            version = postgres.version_of(admin)
-            if entry.server_version // 10000 > version // 10000:
+            if problems := postgres_needs.obstacles(admin, entry):
                 raise Unfit(
-                    f"the backup is of PostgreSQL {entry.server_version // 10000}, newer than the"
-                    f" server, {version // 10000}: it cannot be restored there",
-                    hint="start the server's newer version again, then resume",
+                    f"the backup cannot be restored there: {'; '.join(problems)}",
+                    hint="give the server what it lacks, then resume",
                 )
+            version = postgres.version_of(admin)
             postgres.drop(admin, staged)
             admin.execute(creating(staged, entry.properties, version))
         try:
             programs = Programs(server=server, version=version, operation=ctx.operation)
             _succeed(programs.restore(staged, root / entry.dump), ctx)
-            with server.connect(staged) as connection:
-                connection.execute("ANALYZE")
-                with connection.transaction():
-                    restored = content_of(connection, check=ctx.check)
-            if problems := entry.content.differences(restored):
-                raise Unfit(
-                    f"`{entry.dump}` does not hold what was backed up: {'; '.join(problems[:3])}"
-                )
+            self._compare(server, staged, entry, ctx)
         except StepError:
             with server.admin() as admin:
                 postgres.drop(admin, staged)
@@ -171,6 +186,21 @@ class PostgresWay:
             replay(admin, staged, entry.properties)
             postgres.allow_connections(admin, staged, allowed=False)
             _comment(admin, staged, _mark_of(entry))
+
+    def _compare(self, server: Server, staged: str, entry: PostgresEntry, ctx: Context) -> None:
+        assert entry.content is not None
+        with server.connect(staged) as connection:
+            connection.execute("ANALYZE")
+            with connection.transaction():
+                restored = content_of(connection, check=ctx.check)
+                found = extensions_of(connection)
+        if problems := entry.content.differences(restored):
+            raise Unfit(
+                f"`{entry.dump}` does not hold what was backed up: {'; '.join(problems[:3])}"
+            )
+        for name, version in entry.extensions.items():
+            if found.get(name) != version:
+                ctx.log(f"extension `{name}` was version {version}, is {found.get(name)} now")
 
     def has_staged(self, staged: str, ctx: Context) -> bool:
         with self._admin(ctx) as connection:
@@ -186,43 +216,67 @@ class PostgresWay:
 
     def switch(self, staged: str, root: Path, entry: PostgresEntry, ctx: Context) -> Switched:
         self.stage(staged, root, entry, ctx)
-        assert entry.properties is not None
         replaced = self._beside("old", ctx.operation)
-        with self._admin(ctx) as connection:
+        with self._cleared(ctx).admin() as connection:
             oid = postgres.oid_of(connection, staged)
             had_live = postgres.oid_of(connection, self._name) is not None
             ctx.record_progress(
                 {"staged": staged, "oid": oid, "replaced": replaced if had_live else None}
             )
-            try:
-                if had_live:
-                    # Before the sessions end: pools come back at once.
-                    postgres.allow_connections(connection, self._name, allowed=False)
-                    postgres.end_sessions(connection, self._name, sleep=ctx.sleep)
-                with connection.transaction():
-                    if had_live:
-                        _rename(connection, self._name, replaced)
-                    _rename(connection, staged, self._name)
-                    _comment(connection, self._name, entry.properties.comment)
-                    postgres.allow_connections(connection, self._name, allowed=True)
-            except StepError:
-                self._let_in_again(ctx)
-                raise
+        try:
+            with self._admin(ctx) as connection:
+                self._swap(connection, staged, replaced if had_live else None, entry, ctx)
+        except StepError as error:
+            self._let_in_again_after(error, ctx)
+            raise
         return self._kept(ctx)
+
+    def _swap(
+        self,
+        connection: "Connection[Any]",
+        staged: str,
+        replaced: str | None,
+        entry: PostgresEntry,
+        ctx: Context,
+    ) -> None:
+        assert entry.properties is not None
+        if replaced is not None:
+            # Before the sessions end: pools come back at once.
+            postgres.allow_connections(connection, self._name, allowed=False)
+            postgres.end_sessions(connection, self._name, sleep=ctx.sleep)
+        with connection.transaction():
+            if replaced is not None:
+                _rename(connection, self._name, replaced)
+            _rename(connection, staged, self._name)
+            _comment(connection, self._name, entry.properties.comment)
+            postgres.allow_connections(connection, self._name, allowed=True)
 
     def switched(self, ctx: Context) -> Switched | None:
         """The staged database is known by its oid, which a rename leaves as it is."""
         oid = (ctx.progress or {}).get("oid")
         if oid is None:
             return None
-        with self._admin(ctx) as connection:
+        with self._cleared(ctx).admin() as connection:
             if postgres.oid_of(connection, self._name) == oid:
                 return self._kept(ctx)
         self._let_in_again(ctx)
         return None
 
+    def _let_in_again_after(self, error: StepError, ctx: Context) -> None:
+        try:
+            self._let_in_again(ctx)
+        except StepError as refused:
+            statement = f'ALTER DATABASE "{self._name}" ALLOW_CONNECTIONS true'
+            raise StepError(
+                f"{error.message}; and nobody can connect to `{self._name}`: {refused.message}",
+                hint=f"`runbook resume`, or by hand: {statement}",
+            ) from error
+
     def _let_in_again(self, ctx: Context) -> None:
-        """Where nothing was switched, the live database is open to everybody, as it was."""
+        """Where nothing was switched, the live database is open to everybody, as it was.
+
+        Reached by a failure, by a probe before a resume, and by the probe of an abort.
+        """
         with self._admin(ctx) as connection:
             if postgres.oid_of(connection, self._name) is not None:
                 postgres.allow_connections(connection, self._name, allowed=True)
@@ -237,21 +291,18 @@ class PostgresWay:
         name = self.database.name
         if entry.content is None:
             return [f"database `{name}` did not exist then"]
+        then = {table: found.rows for table, found in entry.content.tables.items()}
         try:
             with self._server(ctx).connect(self._name) as connection:
-                now = row_counts(connection)
+                return postgres_needs.written_since(connection, name, then)
         except DatabaseAbsent:
             return [f"database `{name}` does not exist any more"]
-        then = {table: found.rows for table, found in entry.content.tables.items()}
-        changed = [
-            f"{name}.{table.removeprefix('public.')}: {then.get(table, 0)} rows then,"
-            f" {now.get(table, 0)} now"
-            for table in sorted(then.keys() | now.keys())
-            if then.get(table) != now.get(table)
-        ]
-        more = len(changed) - _SHOWN_TABLES
-        shown = changed[:_SHOWN_TABLES] + ([f"and {more} tables more"] if more > 0 else [])
-        return shown or [f"database `{name}` has as many rows as then"]
+
+    def obstacles(self, entry: PostgresEntry, ctx: Context) -> list[str]:
+        if entry.absent:
+            return []
+        with self._admin(ctx) as connection:
+            return postgres_needs.obstacles(connection, entry)
 
     def schema_digest(self, ctx: Context) -> str:
         try:
@@ -268,26 +319,10 @@ class PostgresWay:
             raise Unfit(error.message) from error
 
     def missing_for_backup(self, ctx: Context) -> list[str]:
-        return self._missing(ctx)
+        return postgres_needs.missing(self.database, lambda: self._server(ctx))
 
     def missing_for_restore(self, ctx: Context) -> list[str]:
-        return self._missing(ctx)
-
-    def _missing(self, ctx: Context) -> list[str]:
-        try:
-            server = self._server(ctx)
-            with server.admin() as connection:
-                row = connection.execute(
-                    "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
-                ).fetchone()
-                missing = missing_programs(server, postgres.version_of(connection))
-        except DatabaseAbsent:
-            return []
-        except StepError as error:
-            return [error.message]
-        if row and not row[0]:
-            missing.append(f"PostgreSQL user `{self.database.user}` may not create databases")
-        return missing
+        return postgres_needs.missing(self.database, lambda: self._server(ctx))
 
     def room_for_backup(self, ctx: Context) -> list[Room]:
         _, size_bytes = self._size(ctx)
@@ -302,16 +337,7 @@ class PostgresWay:
         return [Room(place=place, size_bytes=size_bytes, purpose=purpose)]
 
     def _size(self, ctx: Context) -> tuple[Path | None, int]:
-        """Where the server's data lie, if on this machine, and how large the database is."""
-        try:
-            server = self._server(ctx)
-            with server.admin() as connection:
-                query = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s"
-                row = connection.execute(query, [self._name]).fetchone()
-        except StepError:
-            return None, 0
-        place = Path(server.data_dir) if server.data_dir else None
-        return place if place and place.exists() else None, int(row[0]) if row else 0
+        return postgres_needs.place_and_size(self._name, lambda: self._server(ctx))
 
     def query_by_hand(self) -> str:
         return f"{self._psql('psql')} {quote(self._name)} --command"
@@ -328,10 +354,7 @@ class PostgresWay:
         ]
 
     def _psql(self, program: str) -> str:
-        if self.database.service:
-            service = self.database.service.partition("/")[2]
-            return f"docker compose exec -T {service} {program} --username={self.database.user}"
-        return f"{program} --host={self.database.host} --username={self.database.user}"
+        return postgres_needs.by_hand(self.database, program)
 
 
 def _succeed(command: Any, ctx: Context) -> None:
@@ -349,8 +372,9 @@ def _succeed(command: Any, ctx: Context) -> None:
 
 def _mark_of(entry: PostgresEntry) -> str:
     """What the comment of a database says that holds exactly this backup."""
-    digest = hashlib.sha256(entry.model_copy(update={"warm": None}).model_dump_json().encode())
-    return f"runbook: restored from {digest.hexdigest()}"
+    # A manifest is written with its keys sorted, an entry has them in another order before.
+    told = json.dumps(entry.model_dump(mode="json", exclude={"warm"}), sort_keys=True)
+    return f"runbook: restored from {hashlib.sha256(told.encode()).hexdigest()}"
 
 
 def _is_marked(connection: "Connection[Any]", staged: str, entry: PostgresEntry) -> bool:

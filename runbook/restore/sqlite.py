@@ -210,6 +210,9 @@ class SqliteWay:
         ]
         return changed or [f"database `{name}` has as many rows as then"]
 
+    def obstacles(self, entry: SqliteEntry, ctx: Context) -> list[str]:
+        return []
+
     def schema_digest(self, ctx: Context) -> str:
         return sqlite.schema_digest(self._live) if sqlite.is_there(self._live) else ""
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from runbook.core.plan import Effect, Rerun
-from runbook.errors import Unfit
+from runbook.errors import StepError, StepStopped, TimedOut, Unfit
 from runbook.kinds import Context, Outputs, Spec, StepKind
 from runbook.restore import images
 from runbook.restore.choice import sealed_by
+from runbook.restore.databases import way_of
+from runbook.restore.manifest import Manifest
 from runbook.restore.point import open_point, point_ids, require_intact
 from runbook.restore.since import written_since
 from runbook.units import format_duration
@@ -53,8 +55,9 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
             hint="name one of this project by `point`",
         )
     require_intact(point, check=ctx.check)
-    if gone := [line for stack in manifest.images for line in images.missing(stack)]:
-        raise Unfit(f"restore point `{point.id}` cannot be used: {'; '.join(gone)}")
+    missing = [line for stack in manifest.images for line in images.missing(stack)]
+    if missing := [*missing, *_obstacles(manifest, ctx)]:
+        raise Unfit(f"restore point `{point.id}` cannot be used: {'; '.join(missing)}")
     age_s = max(0, int((ctx.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()))
     ctx.log(f"restore point `{point.id}`, sealed {format_duration(age_s)} ago, is intact")
     since = written_since(point, ctx)
@@ -68,6 +71,23 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
         age_s=age_s,
         written_since=since,
     )
+
+
+def _obstacles(manifest: Manifest, ctx: Context) -> list[str]:
+    """What keeps the servers from taking the backups, as far as they answer."""
+    found = []
+    for entry in manifest.databases:
+        if entry.name not in ctx.resources:
+            continue
+        try:
+            obstacles = way_of(ctx.resources[entry.name]).obstacles(entry, ctx)
+        except (StepStopped, TimedOut):
+            raise
+        except StepError as error:
+            ctx.log(f"database `{entry.name}` cannot be asked: {error.message}")
+            continue
+        found += [f"database `{entry.name}`: {obstacle}" for obstacle in obstacles]
+    return found
 
 
 def _sealed_by_undone(ctx: Context) -> str:

@@ -273,14 +273,10 @@ def allow_connections(connection: "Connection[Any]", database: str, *, allowed: 
 
 def end_sessions(connection: "Connection[Any]", database: str, *, sleep: Sleep) -> None:
     """End every session of a database; raises StepError where one stays."""
-    until = time.monotonic() + PATIENCE_S
-    query = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
-    while pids := [row[0] for row in connection.execute(query, [database]).fetchall()]:
-        if time.monotonic() > until:
-            raise StepError(f"sessions of database `{database}` do not end: pids {pids}")
-        for pid in pids:
-            connection.execute("SELECT pg_terminate_backend(%s)", [pid])
-        sleep(_POLL_S)
+    # A rename ends PostgreSQL's own vacuuming by itself, and only a superuser may.
+    query = """SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()
+               AND backend_type <> 'autovacuum worker'"""
+    _end(connection, query, database, sleep)
     query = "SELECT gid FROM pg_prepared_xacts WHERE database = %s"
     if prepared := connection.execute(query, [database]).fetchall():
         names = ", ".join(f"`{row[0]}`" for row in prepared)
@@ -288,6 +284,23 @@ def end_sessions(connection: "Connection[Any]", database: str, *, sleep: Sleep) 
             f"database `{database}` has prepared transactions: {names}",
             hint="COMMIT PREPARED or ROLLBACK PREPARED each, then `runbook resume`",
         )
+
+
+def end_own_sessions(connection: "Connection[Any]", application: str, *, sleep: Sleep) -> None:
+    """End what an attempt that was killed has left at work: the server goes on without it."""
+    query = """SELECT pid FROM pg_stat_activity WHERE application_name = %s
+               AND usename = current_user AND pid <> pg_backend_pid()"""
+    _end(connection, query, application, sleep)
+
+
+def _end(connection: "Connection[Any]", query: Any, value: str, sleep: Sleep) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while pids := [row[0] for row in connection.execute(query, [value]).fetchall()]:
+        if time.monotonic() > until:
+            raise StepError(f"sessions of `{value}` do not end: pids {pids}")
+        for pid in pids:
+            connection.execute("SELECT pg_terminate_backend(%s)", [pid])
+        sleep(_POLL_S)
 
 
 def drop(connection: "Connection[Any]", database: str) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from runbook.tools.migrations import is_of_migrations
+
 if TYPE_CHECKING:
     from psycopg import Connection
 
@@ -44,7 +46,8 @@ _DEFINITIONS = {
              (SELECT string_agg(format('%s>%s:%s', g.grantor::regrole, g.grantee, g.privilege_type
                 || g.is_grantable), ',' ORDER BY g.grantor, g.grantee, g.privilege_type)
               FROM aclexplode(coalesce(c.relacl, acldefault(
-                CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) g)
+                CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) g
+              WHERE (g.privilege_type, g.grantee) <> ('MAINTAIN', c.relowner))
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_roles r ON r.oid = c.relowner
       WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I')
@@ -88,7 +91,7 @@ _DEFINITIONS = {
       SELECT n.nspname, r.rolname, n.nspacl::text FROM pg_namespace n
       JOIN pg_roles r ON r.oid = n.nspowner
       WHERE n.nspname <> 'public' AND {_OWN.format(catalogue="pg_namespace", oid="n.oid")}""",
-    "extensions": "SELECT extname, extversion FROM pg_extension",
+    "extensions": "SELECT extname FROM pg_extension",
     "event triggers": "SELECT evtname, evtevent, evtenabled::text, evttags::text"
     " FROM pg_event_trigger",
     "publications": "SELECT pubname, puballtables, pubinsert, pubupdate, pubdelete"
@@ -98,6 +101,16 @@ _DEFINITIONS = {
       WHERE objoid >= 16384 GROUP BY 1, 2""",
 }
 """Each gives rows that are the same exactly if the definitions are."""
+_EXPRESSIONS = (
+    "SELECT oid::text, pg_get_expr(adbin, adrelid) FROM pg_attrdef",
+    "SELECT oid::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE oid >= 16384",
+    "SELECT indexrelid::text, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid >= 16384",
+    "SELECT oid::text, pg_get_ruledef(oid) FROM pg_rewrite WHERE oid >= 16384",
+    "SELECT oid::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE oid >= 16384",
+    "SELECT schemaname, tablename, policyname, qual, with_check FROM pg_policies",
+    "SELECT extname, extversion FROM pg_extension",
+)
+"""What stays the same in one database only: its oids, and how PostgreSQL writes expressions."""
 
 
 class TableContent(BaseModel):
@@ -200,17 +213,12 @@ def schema_digest(connection: "Connection[Any]") -> str:
     """Of all definitions, and of the tables in which migrations are noted."""
     for name, value in _STABLE_OUTPUT.items():
         connection.execute("SELECT set_config(%s, %s, true)", [name, value])
-    found = [_digest(connection.execute(query).fetchall()) for query in _DEFINITIONS.values()]
+    queries = (*_DEFINITIONS.values(), *_EXPRESSIONS)
+    found = [_digest(connection.execute(query).fetchall()) for query in queries]
     for schema, table in connection.execute(_TABLES).fetchall():
         if is_of_migrations(table):
             found.append(f"{schema}.{table}: {_table_content(connection, schema, table)}")
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
-
-
-def is_of_migrations(table: str) -> bool:
-    """Whether, by its name, a tool notes there which migrations have run."""
-    name = table.lower()
-    return "migration" in name or name in ("schema_version", "alembic_version", "databasechangelog")
 
 
 def row_counts(connection: "Connection[Any]") -> dict[str, int]:

@@ -126,6 +126,32 @@ def _settings(connection: "Connection[Any]", database: str) -> list[Setting]:
     return [Setting(role=role, name=name, value=value) for role, name, value in parts]
 
 
+def extensions_of(connection: "Connection[Any]") -> dict[str, str]:
+    """The extensions of the connection's database, with their versions."""
+    query = "SELECT extname, extversion FROM pg_extension ORDER BY extname"
+    return {row[0]: row[1] for row in connection.execute(query).fetchall()}
+
+
+def roles_of(connection: "Connection[Any]") -> list[str]:
+    """The roles that own something in the connection's database, or have a right or a setting."""
+    query = """SELECT DISTINCT r.rolname FROM pg_roles r
+               LEFT JOIN pg_shdepend s ON s.refobjid = r.oid
+                 AND s.refclassid = 'pg_authid'::regclass
+               LEFT JOIN pg_db_role_setting c ON c.setrole = r.oid
+               JOIN pg_database d ON d.datname = current_database()
+               WHERE s.dbid = d.oid OR c.setdatabase = d.oid OR r.oid = d.datdba
+                 OR (s.classid = 'pg_database'::regclass AND s.objid = d.oid)
+               ORDER BY 1"""
+    return [row[0] for row in connection.execute(query).fetchall()]
+
+
+def subscriptions_of(connection: "Connection[Any]") -> list[str]:
+    """The logical replication that the connection's database receives."""
+    query = """SELECT subname FROM pg_subscription
+               WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    return [row[0] for row in connection.execute(query).fetchall()]
+
+
 def creating(database: str, wanted: Properties, version: int) -> "Composed":
     """`CREATE DATABASE`, empty, with all that can be said at once."""
     from psycopg.sql import SQL, Composed, Identifier, Literal
@@ -135,9 +161,9 @@ def creating(database: str, wanted: Properties, version: int) -> "Composed":
         SQL("OWNER {}").format(Identifier(wanted.owner)),
         SQL("ENCODING {}").format(Literal(wanted.encoding)),
         SQL("LC_COLLATE {} LC_CTYPE {}").format(Literal(wanted.collate), Literal(wanted.ctype)),
-        SQL("TABLESPACE {}").format(Identifier(wanted.tablespace)),
-        SQL("CONNECTION LIMIT {}").format(Literal(wanted.connection_limit)),
     ]
+    if wanted.tablespace != "pg_default":  # to name that one takes a right of its own
+        parts.append(SQL("TABLESPACE {}").format(Identifier(wanted.tablespace)))
     if version >= 150000:
         parts.append(SQL("LOCALE_PROVIDER {}").format(Identifier(wanted.provider)))
     if wanted.provider == "icu":
@@ -152,6 +178,9 @@ def replay(connection: "Connection[Any]", database: str, wanted: Properties) -> 
     from psycopg.sql import SQL, Identifier, Literal
 
     name = Identifier(database)
+    # Not when it is created: a restore takes several connections.
+    limit = SQL("ALTER DATABASE {} CONNECTION LIMIT {}")
+    connection.execute(limit.format(name, Literal(wanted.connection_limit)))
     if wanted.grants is not None:
         owner = Identifier(wanted.owner)
         connection.execute(SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}").format(name, owner))

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from runbook.errors import StepError, Unfit
 from runbook.tools.files import disk_errors, fsync_file, translated
+from runbook.tools.migrations import is_of_migrations
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database, by suffix."""
@@ -143,9 +144,7 @@ def fingerprint_of(path: Path, *, check: Callable[[], None] = lambda: None) -> F
 def query(path: Path, text: str, *, timeout_s: float, at_most: int) -> list[tuple[Any, ...]]:
     """The first rows that a query gives; it can change nothing.
 
-    Raises:
-        Unfit: it is no database, or a damaged one.
-        StepError: the query is refused, or takes too long.
+    Raises StepError where the query is refused, or takes too long.
     """
     until = time.monotonic() + timeout_s
 
@@ -170,7 +169,7 @@ def schema_digest(path: Path) -> str:
         connection.execute("BEGIN")
         found = _fingerprint(connection, lambda: None)
         connection.execute("COMMIT")
-    tables = {name: table for name, table in found.tables.items() if "migration" in name.lower()}
+    tables = {name: table for name, table in found.tables.items() if is_of_migrations(name)}
     told = f"{found.schema_sha256} {found.user_version} {sorted(tables.items())}"
     return hashlib.sha256(told.encode()).hexdigest()
 

@@ -14,9 +14,10 @@ import pytest
 from runbook.resources import Compose
 from tests.conftest import Eventually, is_ci
 from tests.real import ground
-from tests.steps.conftest import MakeContext, make_context
+from tests.real.postgres_shop import make_shop
+from tests.steps.conftest import MakeContext, make_context, run_and_kill
 
-__all__ = ["make_context"]
+__all__ = ["make_context", "make_shop", "run_and_kill"]
 
 
 @pytest.fixture(scope="session")

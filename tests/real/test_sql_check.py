@@ -6,15 +6,11 @@ from typing import Any
 import pytest
 
 from runbook.errors import CheckFailed
-from runbook.resources import Postgres
 from runbook.steps.sql_check import STEP, SqlCheck
 from tests.real.conftest import MakeStack, Stack
-from tests.real.test_postgres import COMPOSE
+from tests.real.postgres_shop import COMPOSE, DATABASE
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-DATABASE = Postgres(
-    name="db", service="stack/postgres", database="shop", user="boss", password="hush"
-)
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""What preflight and people are told of a PostgreSQL database and its way back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook.errors import StepError
+from runbook.resources import Postgres
+from runbook.restore.manifest import PostgresEntry
+from runbook.tools import postgres
+from runbook.tools.postgres import DatabaseAbsent, Server
+from runbook.tools.postgres_content import row_counts
+from runbook.tools.postgres_dump import missing_programs
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+Reach = Callable[[], Server]
+_SHOWN_TABLES = 20
+
+
+def missing(database: Postgres, reach: Reach) -> list[str]:
+    """What is missing to back it up and to restore it."""
+    try:
+        server = reach()
+        with server.admin() as connection:
+            programs = missing_programs(server, postgres.version_of(connection))
+            return [*programs, *_missing_rights(connection, database)]
+    except DatabaseAbsent:
+        return []
+    except StepError as error:
+        return [error.message]
+
+
+def _missing_rights(connection: "Connection[Any]", database: Postgres) -> list[str]:
+    row = connection.execute(
+        "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    if row is None or row[0]:
+        return []
+    found = []
+    if not row[1]:
+        found.append(f"PostgreSQL user `{database.user}` may not create databases")
+    owner = connection.execute(
+        "SELECT pg_get_userbyid(datdba) FROM pg_database"
+        " WHERE datname = %s AND NOT pg_has_role(datdba, 'USAGE')",
+        [database.database],
+    ).fetchone()
+    if owner is not None:
+        name = f"database `{database.database}` of `{owner[0]}`"
+        found.append(f"PostgreSQL user `{database.user}` may not replace {name}")
+    return found
+
+
+def obstacles(connection: "Connection[Any]", entry: PostgresEntry) -> list[str]:
+    """What keeps this server from taking the backup."""
+    ours, theirs = postgres.version_of(connection) // 10000, entry.server_version // 10000
+    found = []
+    if theirs > ours:
+        found.append(f"it is of PostgreSQL {theirs}, newer than the server, {ours}")
+    if roles := _unknown(connection, "SELECT rolname FROM pg_roles", entry.roles):
+        found.append(f"the server has no role {roles}: they stand in `{entry.dump_of_roles}`")
+    query = "SELECT name FROM pg_available_extensions"
+    if extensions := _unknown(connection, query, entry.extensions):
+        found.append(f"the server lacks extension {extensions}")
+    spaces = [entry.properties.tablespace] if entry.properties else []
+    if spaces := _unknown(connection, "SELECT spcname FROM pg_tablespace", spaces):
+        found.append(f"the server has no tablespace {spaces}")
+    return found
+
+
+def _unknown(connection: "Connection[Any]", query: Any, names: Any) -> Any:
+    known = {row[0] for row in connection.execute(query).fetchall()}
+    return ", ".join(f"`{name}`" for name in sorted(set(names) - known))
+
+
+def place_and_size(name: str, reach: Reach) -> tuple[Path | None, int]:
+    """Where the server's data lie, if on this machine, and how large the database is."""
+    try:
+        server = reach()
+        with server.admin() as connection:
+            query = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = %s"
+            row = connection.execute(query, [name]).fetchone()
+    except StepError:
+        return None, 0
+    place = Path(server.data_dir) if server.data_dir else None
+    return place if place and place.exists() else None, int(row[0]) if row else 0
+
+
+def written_since(connection: "Connection[Any]", name: str, then: dict[str, int]) -> list[str]:
+    """Which tables have other numbers of rows than then, a line each."""
+    now = row_counts(connection)
+    changed = [
+        f"{name}.{table.removeprefix('public.')}: {then.get(table, 0)} rows then,"
+        f" {now.get(table, 0)} now"
+        for table in sorted(then.keys() | now.keys())
+        if then.get(table) != now.get(table)
+    ]
+    more = len(changed) - _SHOWN_TABLES
+    shown = changed[:_SHOWN_TABLES] + ([f"and {more} tables more"] if more > 0 else [])
+    return shown or [f"database `{name}` has as many rows as then"]
+
+
+def by_hand(database: Postgres, program: str) -> str:
+    """How a person would start one of PostgreSQL's programs for it."""
+    if database.service:
+        service = database.service.partition("/")[2]
+        return f"docker compose exec -T {service} {program} --username={database.user}"
+    port = f" --port={database.port}" if database.port != 5432 else ""
+    return f"{program} --host={database.host}{port} --username={database.user}"

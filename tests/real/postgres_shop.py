@@ -1,0 +1,116 @@
+"""A PostgreSQL that is a service of a stack of a test's own, and the steps that act on it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from runbook.kinds import CompletedStep, Result
+from runbook.resources import Postgres
+from runbook.steps import backup_db, load_restore_point, restore_db, seal_restore_point
+from runbook.steps.backup_db import BackupDb
+from runbook.steps.load_restore_point import LoadRestorePoint
+from runbook.steps.restore_db import RestoreDb
+from runbook.steps.seal_restore_point import SealRestorePoint
+
+if TYPE_CHECKING:
+    from tests.real.conftest import MakeStack, Stack
+
+DATABASE = Postgres(
+    name="db", service="stack/postgres", database="shop", user="boss", password="hush"
+)
+COMPOSE = """
+    services:
+      postgres:
+        image: runbook-test/postgres:{version}
+        environment: {{POSTGRES_PASSWORD: hush, POSTGRES_DB: shop, POSTGRES_USER: boss}}
+        healthcheck:
+          test: [CMD, pg_isready, -h, 127.0.0.1, -U, boss, -d, shop]
+          interval: 250ms
+          retries: 120
+"""
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """A server with a database, and the steps that back it up and restore it."""
+
+    stack: "Stack"
+    database: Postgres = DATABASE
+    completed: list[CompletedStep] = field(default_factory=list)
+
+    def context(self, step_id: str, **fields: Any) -> Any:
+        # Operations name helper containers, and tests run beside each other on one engine.
+        return self.stack.context(
+            run_id=f"run-{self.stack.project}",
+            step_id=step_id,
+            resources={"db": self.database},
+            completed=list(self.completed),
+            **fields,
+        )
+
+    def databases(self) -> set[str]:
+        """The names of the server's databases that are this one's, or were made for it."""
+        names = "SELECT datname FROM pg_database WHERE datname LIKE 'shop%'"
+        return set(self.sql(names, "postgres").split())
+
+    def sql(self, query: str, database: str = "shop") -> str:
+        words = ["psql", "-U", "boss", "-d", database, "-At", "-v", "ON_ERROR_STOP=1", "-c", query]
+        return self.stack.compose("exec", "-T", "postgres", *words).strip()
+
+    def did(self, kind: Any, step_id: str, spec: Any, **fields: Any) -> Any:
+        """Run a step, and let later ones see it."""
+        context = self.context(step_id, **fields)
+        result = kind.STEP.run(spec, context)
+        outputs = result.outputs if isinstance(result, Result) else result
+        changed = result.changed if isinstance(result, Result) else False
+        self.completed.append(
+            CompletedStep(
+                id=step_id,
+                kind=kind.__name__.rpartition(".")[2],
+                outputs=outputs.model_dump(mode="json"),
+                changed=changed,
+            )
+        )
+        return outputs
+
+    def back_up(self, verify: str = "read_back") -> str:
+        """Back it up, seal, and load the restore point; its id."""
+        self.did(backup_db, "dump", BackupDb(database=self.database))
+        spec = SealRestorePoint.model_validate({"verify": verify})
+        point = str(self.did(seal_restore_point, "seal", spec).id)
+        self.did(load_restore_point, "point", LoadRestorePoint(point=point))
+        return point
+
+    def restore(self, phase: str = "all", **fields: Any) -> Any:
+        spec = RestoreDb.model_validate(
+            {"database": "db", "phase": phase}, context={"resources": {"db": self.database}}
+        )
+        return self.did(restore_db, f"restore_{phase}", spec, **fields)
+
+    def dumped(self) -> str:
+        """All of the database as text, told by PostgreSQL itself; what differs each time is out."""
+        words = ["pg_dump", "-U", "boss", "--create", "shop"]
+        text = self.stack.compose("exec", "-T", "postgres", *words)
+        lines = [line for line in text.splitlines() if not re.match(r"\\(un)?restrict ", line)]
+        # PostgreSQL itself writes this expression otherwise once it has read it again.
+        first = "(ARRAY['new'::character varying, 'old'::character varying])::text[]"
+        then = "ARRAY[('new'::character varying)::text, ('old'::character varying)::text]"
+        return "\n".join(lines).replace(first, then)
+
+
+MakeShop = Callable[[str], Shop]
+
+
+@pytest.fixture
+def make_shop(make_stack: "MakeStack") -> MakeShop:
+    """`make_shop(version)`: a server of that version with an empty database."""
+
+    def make(version: str = "17") -> Shop:
+        stack = make_stack(COMPOSE.format(version=version))
+        stack.compose("up", "--detach", "--wait")
+        return Shop(stack=stack)
+
+    return make
