@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue, ValidationInfo, model_validator
 
 from runbook.core.plan import Effect
-from runbook.errors import CommandFailed
+from runbook.errors import CommandFailed, StepError, StepStopped, TimedOut
 from runbook.facts import EffectFrom
 from runbook.field_rules import exactly_one, rule, rules
 from runbook.kinds import (
@@ -24,11 +24,14 @@ from runbook.kinds import (
     StepKind,
     Unknown,
 )
-from runbook.resources import AbsolutePath, PossiblySecret
+from runbook.resources import AbsolutePath, Database, PossiblySecret
+from runbook.restore.databases import way_of
 from runbook.tools.files import disk_errors, make_directories, write_durably
 from runbook.tools.process import Command, Completed, output
 
 _PROBE_TIMEOUT_S = 60.0
+_SCHEMA = "schema"
+"""Key in the step's progress."""
 
 
 class RunCommand(Spec):
@@ -76,7 +79,9 @@ class RunCommand(Spec):
     effect: Literal["reads", "changes"] = "changes"
     """Whether it changes anything."""
     changes: str | None = None
-    """Name of the resource that it changes."""
+    """Name of the resource that it changes. A database: its schema and its tables of migrations are
+    compared before and after, and it has `changed` something exactly if they differ; leave this out
+    where it changes rows besides. Absent, or another resource: it always has."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,8 +110,9 @@ class CommandEnded(Outputs):
 
 
 def _run(spec: RunCommand, ctx: Context) -> Result[CommandEnded]:
+    _note_schema(spec, ctx)
     ended = ctx.run(_command(spec, ctx))
-    changed = spec.effect == "changes"
+    changed = _has_changed(spec, ctx)
     if ended.exit_code != 0:
         raise CommandFailed(
             f"`{_title(spec)}` ended with exit code {ended.exit_code}, expected 0",
@@ -115,6 +121,32 @@ def _run(spec: RunCommand, ctx: Context) -> Result[CommandEnded]:
             output_tail=ended.tail,
         )
     return Result(CommandEnded(exit_code=0, stdout=_shaped(spec, ended)), changed)
+
+
+def _note_schema(spec: RunCommand, ctx: Context) -> None:
+    """Record, once for all attempts, what the database that it changes is like before."""
+    is_database = isinstance(ctx.resources.get(spec.changes or ""), Database)
+    if is_database and _SCHEMA not in (ctx.progress or {}):
+        ctx.record_progress({_SCHEMA: _schema(spec, ctx)})
+
+
+def _has_changed(spec: RunCommand, ctx: Context) -> bool:
+    """Whether it has changed anything, as far as that can be told; else it has."""
+    before = (ctx.progress or {}).get(_SCHEMA)
+    return spec.effect == "changes" and (before is None or _schema(spec, ctx) != before)
+
+
+def _schema(spec: RunCommand, ctx: Context) -> str | None:
+    database = ctx.resources.get(spec.changes or "")
+    if not isinstance(database, Database):
+        return None
+    try:
+        return way_of(database).schema_digest(ctx)
+    except (StepStopped, TimedOut):
+        raise
+    except StepError as error:
+        ctx.log(f"whether `{spec.changes}` changes cannot be told: {error.message}")
+        return None
 
 
 def _command(spec: RunCommand, ctx: Context) -> Command:
@@ -198,7 +230,7 @@ def _probe(spec: RunCommand, ctx: Context) -> ProbeResult[CommandEnded]:
     if spec.output != "none":
         return Unknown("it was done, but what it printed is lost")
     reason = "its probe says so" if spec.probe else f"`{spec.creates}` is there"
-    return Done(CommandEnded(exit_code=0), reason, changed=spec.effect == "changes")
+    return Done(CommandEnded(exit_code=0), reason, changed=_has_changed(spec, ctx))
 
 
 def _asked(spec: RunCommand, argv: list[str], ctx: Context) -> NotDone | Unknown | None:

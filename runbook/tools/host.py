@@ -1,5 +1,6 @@
-"""This host: its name, and the boot that it is in."""
+"""This host: its name, the boot that it is in, and who has which files open there."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -17,3 +18,34 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def holders_of(files: set[tuple[int, int]]) -> list[str]:
+    """The other processes that have one of these files open, each given by device and inode."""
+    own = os.getpid()
+    pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [
+        f"{_process_name(pid)} (pid {pid})" for pid in pids if pid != own and _has_open(pid, files)
+    ]
+
+
+def _has_open(pid: int, wanted: set[tuple[int, int]]) -> bool:
+    try:
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    for descriptor in descriptors:
+        try:
+            status = descriptor.stat()
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) in wanted:
+            return True
+    return False
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "a process"

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from runbook.errors import StepError, Unfit
 from runbook.tools.files import disk_errors, fsync_file, translated
+from runbook.tools.host import holders_of
 from runbook.tools.migrations import is_of_migrations
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -167,10 +168,11 @@ def schema_digest(path: Path) -> str:
     # Not as a file that nobody has open: what is new may stand in its log alone.
     with _errors(path, path), closing(_connect(path, "rw")) as connection:
         connection.execute("BEGIN")
-        found = _fingerprint(connection, lambda: None)
+        names = filter(is_of_migrations, _tables(connection))
+        tables = [(name, _table_fingerprint(connection, name, lambda: None)) for name in names]
+        version = connection.execute("PRAGMA user_version").fetchone()
+        told = f"{_schema_sha256(connection)} {version} {tables}"
         connection.execute("COMMIT")
-    tables = {name: table for name, table in found.tables.items() if is_of_migrations(name)}
-    told = f"{found.schema_sha256} {found.user_version} {sorted(tables.items())}"
     return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -239,33 +241,7 @@ def holders(path: Path) -> list[str]:
         except FileNotFoundError:
             continue
         wanted.add((status.st_dev, status.st_ino))
-    own = os.getpid()
-    pids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [
-        f"{_process_name(pid)} (pid {pid})" for pid in pids if pid != own and _has_open(pid, wanted)
-    ]
-
-
-def _has_open(pid: int, wanted: set[tuple[int, int]]) -> bool:
-    try:
-        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return False
-    for descriptor in descriptors:
-        try:
-            status = descriptor.stat()
-        except OSError:
-            continue
-        if (status.st_dev, status.st_ino) in wanted:
-            return True
-    return False
-
-
-def _process_name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:
-        return "a process"
+    return holders_of(wanted)
 
 
 def _connect(path: Path, mode: str, *, timeout_s: float = 5.0) -> sqlite3.Connection:
@@ -334,17 +310,20 @@ def _fingerprint(connection: sqlite3.Connection, check: Callable[[], None]) -> F
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
     tables = {table: _table_fingerprint(connection, table, check) for table in _tables(connection)}
-    schema = connection.execute(
-        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
-    ).fetchall()
     return Fingerprint(
         page_size=pragma("page_size"),
         page_count=max(1, pragma("page_count")),  # a copy of an empty file has its first page
         user_version=pragma("user_version"),
         application_id=pragma("application_id"),
-        schema_sha256=hashlib.sha256(repr(schema).encode("utf-8", "surrogatepass")).hexdigest(),
+        schema_sha256=_schema_sha256(connection),
         tables=tables,
     )
+
+
+def _schema_sha256(connection: sqlite3.Connection) -> str:
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+    schema = repr(connection.execute(query).fetchall())
+    return hashlib.sha256(schema.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

@@ -1,5 +1,6 @@
 """command: what it runs, what it yields, and how doubt is settled."""
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -105,3 +106,51 @@ def test_doubt_is_settled_by_what_the_author_gave(
 def test_there_is_exactly_one_command(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         command(**fields)
+
+
+def test_a_migration_that_finds_nothing_to_do_has_changed_nothing(
+    shop: Any, make_context: Any
+) -> None:
+    shop.fill()
+    reader = sqlite3.connect(shop.db.path)  # keeps what is new in the log
+    reader.execute("SELECT 1 FROM orders").fetchall()
+
+    def migrate(statement: str) -> Any:
+        context = make_context(step_id=statement, resources={"db": shop.db})
+        program = f"import sqlite3; c = sqlite3.connect({str(shop.db.path)!r})"
+        argv = ["python3", "-c", f"{program}; c.execute({statement!r}); c.commit()"]
+        return run(command(argv=argv, changes="db"), context)
+
+    assert not migrate("SELECT 1").changed
+    assert not migrate("INSERT INTO orders (item) VALUES ('by a client meanwhile')").changed
+    assert migrate("ALTER TABLE orders ADD COLUMN colour").changed
+    assert migrate("CREATE TABLE knex_migrations (name)").changed
+    assert migrate("INSERT INTO knex_migrations VALUES ('0001')").changed
+    assert migrate("PRAGMA user_version = 7").changed
+    reader.close()
+
+
+def test_a_migration_that_failed_half_way_has_changed_what_its_retry_only_ends(
+    shop: Any, make_context: Any
+) -> None:
+    shop.fill()
+    context = make_context(resources={"db": shop.db})
+    program = f"import sqlite3, sys; c = sqlite3.connect({str(shop.db.path)!r})"
+    argv = ["python3", "-c", f"{program}; c.execute('CREATE TABLE IF NOT EXISTS new (n)'); %s"]
+
+    with pytest.raises(CommandFailed) as caught:
+        run(command(argv=[*argv[:2], argv[2] % "sys.exit(1)"], changes="db"), context)
+    retried = run(command(argv=[*argv[:2], argv[2] % ""], changes="db"), context)
+
+    assert caught.value.changed
+    assert retried.changed
+
+
+def test_where_the_database_cannot_be_read_before_it_counts_as_changed(
+    shop: Any, make_context: Any
+) -> None:
+    shop.db.path.write_bytes(b"rubbish" * 1000)
+    context = make_context(resources={"db": shop.db})
+
+    assert run(command(argv=["rm", str(shop.db.path)], changes="db"), context).changed
+    assert run(command(argv=["true"], changes="db"), context).changed
