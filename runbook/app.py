@@ -24,6 +24,7 @@ from runbook.core.machine import begin, settling_actions
 from runbook.core.plan import JsonObject, Plan
 from runbook.core.state import Phase, RunState, failed_step, is_in_doubt
 from runbook.engine.admission import admit
+from runbook.engine.claim import stake
 from runbook.engine.ledger import Ledger, Recorded, claim_held, first_batch, rollback_plan
 from runbook.engine.leftovers import sweep
 from runbook.engine.local import LocalRuntime
@@ -116,6 +117,7 @@ class App:
         self._admit(scene, is_confirmed=is_confirmed)
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
+            self._stake(scene, begin(plan))
             superseded = self._supersede(plan.lock, run_id, watcher)
             self.journal.append([*superseded, first_batch(self._started(run_id, plan))])
             self._sweep()
@@ -124,6 +126,9 @@ class App:
     def _admit(self, scene: Scene, *, is_confirmed: bool) -> None:
         can_ask = is_confirmed or self.settings.is_interactive
         admit(scene, state_dir=self.settings.state_dir, can_ask=can_ask)
+
+    def _stake(self, scene: Scene, state: RunState) -> None:
+        stake(scene, state, state_dir=self.settings.state_dir, user=self.settings.user)
 
     def _supersede(
         self, lock: str, run_id: str, watcher: Watcher, *, undone: str | None = None
@@ -174,6 +179,7 @@ class App:
             run = self.ledger.recorded(run.run_id)
             if run.standing is Standing.FINISHED:
                 return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
+            self._stake(scene, run.state)
             gap_s = run.state.interrupted_s + (_now() - run.state.at).total_seconds()
             is_untouched = not has_changed_anything(run.plan, run.state)
             is_own_start = run.state.undone is None
@@ -217,6 +223,7 @@ class App:
             plan, undone = rollback_plan(run, way_back, inputs)
             scene = self._scene(plan, _with_undone(plan, undone))
             self._admit(scene, is_confirmed=is_confirmed)
+            self._stake(scene, begin(plan))
             started = self._started(run_id, plan, undone)
             superseded = self._supersede(plan.lock, run_id, watcher, undone=run.run_id)
             handed_over = RunFinished(

@@ -189,6 +189,15 @@ class StepError(RunbookError):
         self.output_tail = output_tail
 
 
+class Absent(StepError):
+    """What the step acts on does not exist yet: a database, a bucket, a service's container.
+
+    A backup records it as absent; what cannot do without it says what to do first.
+    """
+
+    code = "RB711"
+
+
 class Unfit(StepError):
     """Something that the run needs is missing or unfit, found before anything was changed.
 

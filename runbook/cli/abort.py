@@ -7,18 +7,24 @@ from runbook.cli.answers import Answers
 from runbook.cli.driving import conclude, recording_of, undone_of, watching
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.events import Outcome
+from runbook.engine.claim import release
 from runbook.errors import ExitStatus, UsageError
 from runbook.report.document import run_document
 from runbook.report.view import view_run
 
 
 @click.command("abort", context_settings=HELP)
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "--journal", metavar="ID", help="In place of RUN: give up the claims of a journal that is lost."
+)
 @click.option("--reason", metavar="TEXT", required=True, help="Why; it is recorded.")
 @output_option()
 @common_options
 @click.pass_obj
-def abort(options: Options, /, *, run_id: str, reason: str) -> ExitStatus:
+def abort(
+    options: Options, /, *, run_id: str | None, journal: str | None, reason: str
+) -> ExitStatus:
     """Give up a run for good: waits for what is in flight, records what stays in doubt.
 
     For a person who has mended it by hand. Nothing is undone.
@@ -27,6 +33,11 @@ def abort(options: Options, /, *, run_id: str, reason: str) -> ExitStatus:
     Example:
       runbook abort deploy-20261123-044003-7f3a --reason "restored by hand"
     """
+    if (run_id is None) == (journal is None):
+        raise UsageError("expected either RUN or `--journal ID`", hint="runbook status")
+    if journal is not None:
+        return _release(options, journal, reason)
+    assert run_id is not None
     settings = options.settings()
     answers = Answers(user=settings.user, is_interactive=False)
     with open_app(settings) as app:
@@ -49,4 +60,15 @@ def abort(options: Options, /, *, run_id: str, reason: str) -> ExitStatus:
         if doubts:
             lines.append(f"still in doubt: {', '.join(doubts)}")
         options.answer("\n".join(lines))
+    return ExitStatus.SUCCEEDED
+
+
+def _release(options: Options, journal: str, reason: str) -> ExitStatus:
+    released = release(journal)
+    if not released:
+        raise UsageError(f"there is no claim of a journal `{journal}` on this engine")
+    if options.output == "json":
+        options.answer_json("released", {"volumes": list(released), "reason": reason})
+    else:
+        options.answer(f"given up: the claims of journal {journal}: {', '.join(released)}")
     return ExitStatus.SUCCEEDED

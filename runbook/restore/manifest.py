@@ -195,6 +195,29 @@ class StackImages(BaseModel):
     """One per service that had a container."""
 
 
+class BucketEntry(BaseModel):
+    """A bucket as it was."""
+
+    model_config = _CONFIG
+
+    name: str
+    """The project's name for it."""
+    location: str
+    """Where the live one lies."""
+    absent: bool = False
+    """There was none yet."""
+    taken_at: str
+    """UTC, ISO 8601."""
+    is_versioned: bool = False
+    """Whether the server keeps the content, by versions; otherwise it lies here."""
+    listing: Artefact | None = None
+    """The list of its objects; absent with the bucket."""
+    object_count: int = 0
+    """Objects in it."""
+    size_bytes: int = 0
+    """Of these objects together."""
+
+
 class Manifest(BaseModel):
     """All of a restore point."""
 
@@ -218,11 +241,16 @@ class Manifest(BaseModel):
     volumes: list[VolumeEntry] = []
     commits: list[CommitEntry] = []
     images: list[StackImages] = []
+    buckets: list[BucketEntry] = []
     how_to_read: str = HOW_TO_READ
 
     def database(self, name: str) -> AnyDatabaseEntry | None:
         """The database of that name."""
         return next((entry for entry in self.databases if entry.name == name), None)
+
+    def bucket(self, name: str) -> BucketEntry | None:
+        """The bucket of that name."""
+        return next((entry for entry in self.buckets if entry.name == name), None)
 
     def stack_images(self, name: str) -> StackImages | None:
         """The images of the stack of that name."""
@@ -237,5 +265,6 @@ class Manifest(BaseModel):
         """Every file that has a checksum here."""
         found: list[Artefact | None] = [a for entry in self.databases for a in entry.artefacts]
         found += [entry.inventory for entry in self.volumes]
+        found += [entry.listing for entry in self.buckets]
         found += [entry.patch for entry in self.commits]
         return [artefact for artefact in found if artefact is not None]

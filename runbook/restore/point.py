@@ -178,11 +178,11 @@ def open_point(state_dir: Path, identifier: str) -> RestorePoint:
         checksum_file = directory / f"{MANIFEST}.sha256"
         recorded = checksum_file.read_text(errors="replace") if checksum_file.exists() else ""
     if recorded != _checksum_line(data):
-        raise _damaged(identifier, ["its manifest is not the one that was sealed"])
+        raise damaged(identifier, ["its manifest is not the one that was sealed"])
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
-        raise _damaged(identifier, [f"its manifest cannot be read: {error}"]) from error
+        raise damaged(identifier, [f"its manifest cannot be read: {error}"]) from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise Unfit(f"restore point `{identifier}` was made by a newer version of runbook")
     return RestorePoint(directory, manifest)
@@ -217,10 +217,11 @@ def require_intact(point: RestorePoint, *, check: Callable[[], None]) -> None:
         for problem in volume_problems(point.directory, entry, check=check)
     ]
     if problems:
-        raise _damaged(point.id, problems)
+        raise damaged(point.id, problems)
 
 
-def _damaged(identifier: str, problems: Sequence[str]) -> Unfit:
+def damaged(identifier: str, problems: Sequence[str]) -> Unfit:
+    """What is said of a restore point that is not what was sealed."""
     shown = "; ".join(problems[:3])
     more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
     return Unfit(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from runbook.errors import StepError, StepStopped, TimedOut
 from runbook.kinds import Context
-from runbook.restore import databases, trees
+from runbook.restore import buckets, databases, trees
 from runbook.restore.point import RestorePoint
 
 
@@ -20,6 +20,10 @@ def written_since(point: RestorePoint, ctx: Context) -> list[str]:
         with _telling(volume.name, lines):
             tree = trees.way_of(ctx.resources[volume.name])
             lines += tree.written_since(point, volume, ctx)
+    for bucket in point.manifest.buckets:
+        with _telling(bucket.name, lines):
+            resource = ctx.resources[bucket.name]
+            lines += buckets.written_since(resource, point, bucket, ctx)
     return lines
 
 

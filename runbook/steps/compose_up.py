@@ -7,16 +7,18 @@ See docs/adr/0010-created-by-compose-started-by-us.md.
 """
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import CommandFailed, StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
-from runbook.resources import Compose
+from runbook.resources import Compose, Duration
 from runbook.tools import compose, docker
 from runbook.tools.compose import Service
 from runbook.tools.containers import POLL_S, log_tail, readiness, set_restart_policy
+from runbook.units import format_duration
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -41,6 +43,8 @@ class ComposeUp(Spec):
     """The stack."""
     services: list[str] | None = None
     """Which services, with all that they depend on; absent: every one."""
+    ready_within: Duration = 120.0
+    """How long the services that are waited for may take, all together."""
     build: bool = False
     """Whether images are built first; otherwise those that are there are used as they are."""
 
@@ -70,11 +74,11 @@ def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
         _repair_names(client, spec.stack, ctx)
         _create(client, spec, [found[name] for name in everything], ctx)
         for layer in layers:
-            _await(client, spec.stack, _awaited(found, layer), found, ctx)
+            _await(client, spec, _awaited(found, layer), found, ctx)
             for name in layer:
                 is_one_shot = name in _one_shots(found)
                 _start(client, spec.stack, found[name], ctx, is_one_shot=is_one_shot)
-        _await(client, spec.stack, everything, found, ctx)
+        _await(client, spec, everything, found, ctx)
         changed = before != _states(client, spec.stack)
         return Result(_outputs(client, spec.stack, everything), changed)
 
@@ -175,20 +179,34 @@ def _repair_names(client: "DockerClient", stack: Compose, ctx: Context) -> None:
 
 def _await(
     client: "DockerClient",
-    stack: Compose,
+    spec: ComposeUp,
     names: Sequence[str],
     found: Mapping[str, Service],
     ctx: Context,
 ) -> None:
     """Until each of these services is ready, or one never will be."""
+    until = time.monotonic() + spec.ready_within
     one_shots = _one_shots(found)
     waiting = list(names)
     while waiting:
-        reasons = {name: _lacks(client, stack, found[name], name in one_shots) for name in waiting}
+        reasons = {
+            name: _lacks(client, spec.stack, found[name], name in one_shots) for name in waiting
+        }
         waiting = [name for name in waiting if reasons[name] is not None]
+        if waiting and time.monotonic() > until:
+            raise _unready(client, spec, waiting[0], str(reasons[waiting[0]]))
         if waiting:
             ctx.show("waiting for " + ", ".join(f"{name}: {reasons[name]}" for name in waiting))
             ctx.sleep(POLL_S)
+
+
+def _unready(client: "DockerClient", spec: ComposeUp, name: str, reason: str) -> StepError:
+    there = docker.containers(client, spec.stack.project, name)
+    return StepError(
+        f"service `{name}` was not ready within {format_duration(spec.ready_within)}: {reason}",
+        where=f"service `{name}`",
+        output_tail=log_tail(there[0]) if there else (),
+    )
 
 
 def _lacks(

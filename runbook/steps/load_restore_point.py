@@ -6,11 +6,11 @@ from datetime import datetime
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import StepError, StepStopped, TimedOut, Unfit
 from runbook.kinds import Context, Outputs, Spec, StepKind
-from runbook.restore import images
+from runbook.restore import buckets, images
 from runbook.restore.choice import sealed_by
 from runbook.restore.databases import way_of
 from runbook.restore.manifest import Manifest
-from runbook.restore.point import open_point, point_ids, require_intact
+from runbook.restore.point import damaged, open_point, point_ids, require_intact
 from runbook.restore.since import written_since
 from runbook.units import format_duration
 
@@ -55,6 +55,9 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
             hint="name one of this project by `point`",
         )
     require_intact(point, check=ctx.check)
+    for entry in manifest.buckets:
+        if flaws := buckets.problems(point.directory, entry, check=ctx.check):
+            raise damaged(point.id, flaws)
     missing = [line for stack in manifest.images for line in images.missing(stack)]
     if missing := [*missing, *_obstacles(manifest, ctx)]:
         raise Unfit(f"restore point `{point.id}` cannot be used: {'; '.join(missing)}")

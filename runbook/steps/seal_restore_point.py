@@ -22,9 +22,11 @@ from runbook.kinds import (
     StepKind,
 )
 from runbook.resources import Process
+from runbook.restore.buckets import problems as bucket_problems
 from runbook.restore.databases import DatabaseWay, way_of
 from runbook.restore.manifest import (
     AnyDatabaseEntry,
+    BucketEntry,
     CommitEntry,
     Manifest,
     StackImages,
@@ -119,6 +121,7 @@ def _manifest(spec: SealRestorePoint, staging: Path, ctx: Context) -> Manifest:
         databases=_entries(AnyDatabaseEntry, "backup_db", steps),
         volumes=_entries(VolumeEntry, "snapshot_volume", steps),
         images=_entries(StackImages, "snapshot_images", steps),
+        buckets=_entries(BucketEntry, "backup_bucket", steps),
         commits=[_commit(step, staging) for step in steps if step.kind == "record_commit"],
     )
 
@@ -174,6 +177,8 @@ def _verify(spec: SealRestorePoint, staging: Path, manifest: Manifest, ctx: Cont
         problems = artefact_problems(staging, manifest.artefacts)
     for volume in [] if problems else manifest.volumes:
         problems += volume_problems(staging, volume, check=ctx.check)
+    for bucket in [] if problems else manifest.buckets:
+        problems += bucket_problems(staging, bucket, check=ctx.check)
     for database in [] if problems or spec.verify == "checksum" else manifest.databases:
         problems += _way(database, ctx).flaws(staging, database, ctx)
     if problems:

@@ -3,7 +3,7 @@
 Compose's own commands: compose.py. The SDK is imported at use and its errors are translated here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,6 +108,22 @@ def volume_place(name: str) -> Path | None:
         if volume.attrs["Driver"] != "local":
             raise Unfit(f"volume `{name}` has driver `{volume.attrs['Driver']}`, expected `local`")
         return Path(volume.attrs["Mountpoint"])
+
+
+def make_volume(name: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels of the volume of that name, which is made with these where there is none."""
+    with engine() as client:
+        volume = client.volumes.create(name=name, labels=dict(labels))
+        return dict(volume.attrs.get("Labels") or {})
+
+
+def remove_volumes(label: str) -> list[str]:
+    """Remove every volume with that label; their names."""
+    with engine() as client:
+        found = client.volumes.list(filters={"label": label})
+        for volume in found:
+            volume.remove()
+        return [str(volume.name) for volume in found]
 
 
 def image_id(client: "DockerClient", name: str) -> str | None:

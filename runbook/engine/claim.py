@@ -1,0 +1,70 @@
+"""The claim on a stack: an empty volume that tells which journal acts on it.
+
+It outlives the runs, so that a second journal (another user's, another machine's on the same
+engine) does not act on what the first has in hand.
+"""
+
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from runbook.core.plan import Effect
+from runbook.core.state import RunState
+from runbook.engine.scene import Scene
+from runbook.errors import ClaimHeld
+from runbook.resources import Compose
+from runbook.tools import docker
+from runbook.tools.files import write_durably
+
+_JOURNAL = "runbook.journal"
+_LABELS = {"host": "runbook.host", "user": "runbook.user", "state_dir": "runbook.state-dir"}
+
+
+def stake(scene: Scene, state: RunState, *, state_dir: Path, user: str) -> None:
+    """Claim every stack that the plan acts on, for this state directory's journal.
+
+    Raises:
+        ClaimHeld: another journal acts on one of them.
+        StepError: the engine does not answer.
+    """
+    if all(step.effect is Effect.READS for step in scene.plan.steps):
+        return
+    stacks = [each for each in scene.resources(state).values() if isinstance(each, Compose)]
+    for project in dict.fromkeys(stack.project for stack in stacks):
+        labels = {
+            _JOURNAL: journal_id(state_dir),
+            _LABELS["host"]: platform.node(),
+            _LABELS["user"]: user,
+            _LABELS["state_dir"]: str(state_dir.resolve()),
+        }
+        # Made where there is none; where there is one, the engine gives that, with its labels.
+        found = docker.make_volume(f"{project}_runbook", labels)
+        if found.get(_JOURNAL) != labels[_JOURNAL]:
+            raise _held(project, found)
+
+
+def _held(project: str, found: Mapping[str, str]) -> ClaimHeld:
+    journal = found.get(_JOURNAL, "unknown")
+    user, host = found.get(_LABELS["user"], "?"), found.get(_LABELS["host"], "?")
+    place = found.get(_LABELS["state_dir"], "?")
+    return ClaimHeld(
+        f"stack `{project}` is in the hands of another journal: that of {user}@{host}, in {place}",
+        hint="go on there; or, if that journal is lost:\n"
+        f"runbook abort --journal {journal} --reason TEXT",
+    )
+
+
+def journal_id(state_dir: Path) -> str:
+    """What tells this state directory's journal from all others; made at its first use."""
+    path = state_dir / "journal.id"
+    with suppress(FileNotFoundError):
+        return path.read_text().strip()
+    write_durably(path, f"{uuid4().hex}\n".encode())
+    return path.read_text().strip()
+
+
+def release(journal: str) -> list[str]:
+    """Give up all claims of a journal that is lost; the names of the volumes."""
+    return docker.remove_volumes(f"{_JOURNAL}={journal}")

@@ -1,0 +1,5 @@
+CREATE TABLE items (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);;
+CREATE TABLE orders (id bigint PRIMARY KEY, what text, at timestamptz DEFAULT '2026-01-01', paid numeric(10, 2));;
+INSERT INTO orders (id, what, paid) SELECT n, md5(n::text), n / 7.0 FROM generate_series(1, :rows) n;;
+CREATE INDEX orders_by_what ON orders (what);;
+CREATE FUNCTION total() RETURNS numeric LANGUAGE sql STABLE AS 'SELECT sum(paid) FROM orders'

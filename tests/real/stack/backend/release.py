@@ -1,0 +1,2 @@
+RELEASE = "v1"
+FAULT = ""
