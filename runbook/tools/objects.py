@@ -231,6 +231,7 @@ def _retries() -> Any:
     # MinIO, while it starts, asks for a minute of patience and is there after a second.
     return urllib3.Retry(
         total=8,
+        connect=3,
         backoff_factor=0.1,
         status_forcelist=[500, 502, 503, 504],
         respect_retry_after_header=False,

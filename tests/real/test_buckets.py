@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from runbook.core.plan import JsonObject
 from runbook.errors import Unfit
@@ -153,6 +154,15 @@ def store(
         secret_key=PASSWORD,
         secure=False,
         region="us-east-1",
+        # Right after its start MinIO asks for a minute of patience.
+        http_client=urllib3.PoolManager(
+            retries=urllib3.Retry(
+                total=9,
+                backoff_factor=0.1,
+                status_forcelist=[503],
+                respect_retry_after_header=False,
+            )
+        ),
     )
     client.make_bucket("files")
     if request.param:
