@@ -12,7 +12,7 @@ from runbook.steps.compose_exec import ComposeExec
 from runbook.steps.service_check import ServiceCheck
 from runbook.steps.sql_check import SqlCheck
 from tests.real.conftest import MakeStack, Stack
-from tests.real.test_postgres import COMPOSE, Shop
+from tests.real.postgres_shop import COMPOSE, Shop
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
