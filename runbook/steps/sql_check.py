@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 
 from runbook.core.plan import Effect, Rerun
-from runbook.errors import StepError, StepStopped, TimedOut, Unfit
+from runbook.errors import StepError, StepStopped, TimedOut
 from runbook.field_rules import rule, rules
 from runbook.kinds import Context, Outputs, Resource, Spec, StepKind
 from runbook.resources import MODEL_CONFIG, Database, Duration
@@ -76,7 +76,7 @@ class SqlCheckItem(BaseModel):
 class SqlCheck(Spec):
     """Check by SQL that a database holds what it should.
 
-    All checks run, and all are reported. What failed in the same way before the run changed
+    All checks run, and all are reported. What had the same wrong answer before the run changed
     anything is shown and not counted. Queries run in transactions that can change nothing.
 
     Example:
@@ -109,7 +109,7 @@ class _Finding:
     found: str
     flaw: str | None
     """How it differs from what is expected; absent: it does not."""
-    was_asked: bool = True
+    was_answered: bool = True
 
 
 def _run(spec: SqlCheck, ctx: Context) -> SqlChecked:
@@ -145,10 +145,8 @@ def _look(spec: SqlCheck, item: SqlCheckItem, ctx: Context) -> _Finding:
         )
     except (StepStopped, TimedOut):
         raise
-    except Unfit as error:
-        return _Finding(found=error.message, flaw=error.message, was_asked=False)
     except StepError as error:
-        return _Finding(found=error.message, flaw=error.message)
+        return _Finding(found=error.message, flaw=error.message, was_answered=False)
     flaw = _flaw(item, rows)
     return _Finding(found=flaw or _told(item, rows), flaw=flaw)
 
@@ -208,12 +206,12 @@ def _key(spec: SqlCheck, item: SqlCheckItem) -> str:
 
 
 def _baseline(spec: SqlCheck, ctx: Context) -> Mapping[str, str]:
-    """What could not be asked is left out: it says nothing about what the run will start."""
+    """What has no answer is left out: it may ask for what only the run will bring."""
     found = {_key(spec, item): _look(spec, item, ctx) for item in spec.checks}
     return {
         key: finding.flaw
         for key, finding in found.items()
-        if finding.flaw is not None and finding.was_asked
+        if finding.flaw is not None and finding.was_answered
     }
 
 

@@ -111,6 +111,14 @@ def test_a_database_that_is_not_there_yet_fails_and_is_not_taken_to_be_broken_be
         run(spec, shop.deploy_context("data"))
 
 
+def test_a_table_that_only_the_run_will_make_is_not_taken_to_be_broken_before(shop: Any) -> None:
+    shop.fill()
+    spec = check(shop, {"query": "SELECT 1 FROM brought_by_the_release"})
+    assert STEP.baseline is not None
+
+    assert STEP.baseline(spec, shop.deploy_context("preflight")) == {}
+
+
 def test_an_answer_that_takes_too_long_fails(shop: Any) -> None:
     shop.fill()
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
