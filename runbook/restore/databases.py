@@ -36,6 +36,9 @@ class DatabaseWay(Protocol[E]):
     def back_up(self, staging: Path, ctx: Context) -> E:
         """Copy it, consistent, checked and durable, into `staging`; absent where there is none."""
 
+    def import_dump(self, file: Path, staging: Path, ctx: Context) -> E:
+        """Make a dump of other tools' a backup in `staging`, as `back_up` would; raises Unfit."""
+
     def flaws(self, root: Path, entry: E, ctx: Context) -> list[str]:
         """What reading the copy in `root` as a database finds wrong with it."""
 

@@ -1,6 +1,8 @@
 """The way back of a directory: copies of its files with an inventory, and a delta restore."""
 
 import shutil
+import tarfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,9 @@ class DirectoryWay:
             return entry.model_copy(update={"absent": True})
         with held(self.directory.used_by, level, ctx):
             return snapshot_of(self._tree, entry, staging, ctx)
+
+    def import_archive(self, file: Path, staging: Path, ctx: Context) -> VolumeEntry:
+        return import_archive(self.directory.name, str(self.directory.path), file, staging, ctx)
 
     def wake(self, ctx: Context) -> None:
         wake(ctx)
@@ -145,6 +150,32 @@ def snapshot_of(tree: Path, entry: VolumeEntry, staging: Path, ctx: Context) -> 
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
+
+
+def import_archive(
+    name: str, location: str, file: Path, staging: Path, ctx: Context
+) -> VolumeEntry:
+    """What a tar archive holds, as a snapshot; owners, modes and times come with it.
+
+    Raises:
+        Unfit: the archive is missing, truncated or damaged.
+    """
+    entry = VolumeEntry(
+        name=name, location=location, taken_at=ctx.now().isoformat(), level="stopped"
+    )
+    unpacked = staging / "unpacked" / name
+    shutil.rmtree(unpacked, ignore_errors=True)
+    with disk_errors("unpacking the archive", changed=False):
+        make_directories(unpacked)
+        try:
+            with tarfile.open(file) as archive:
+                archive.extractall(unpacked, filter="tar")
+        except (FileNotFoundError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise Unfit(f"archive `{file}` cannot be read: {error}") from error
+    try:
+        return snapshot_of(unpacked, entry, staging, ctx)
+    finally:
+        shutil.rmtree(staging / "unpacked")
 
 
 def _fill(entry: VolumeEntry, tree: Path, staging: Path, home: Path, ctx: Context) -> VolumeEntry:

@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import CommandFailed, StepError, Unfit
+from runbook.errors import Absent, CommandFailed, StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Postgres
 from runbook.restore import postgres_needs
@@ -24,7 +24,7 @@ from runbook.restore.manifest import PostgresEntry
 from runbook.restore.point import artefact_of
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
-from runbook.tools.postgres import DatabaseAbsent, Server
+from runbook.tools.postgres import Server
 from runbook.tools.postgres_content import content_of, schema_digest
 from runbook.tools.postgres_dump import Programs, remove_containers
 from runbook.tools.postgres_properties import (
@@ -53,11 +53,13 @@ class PostgresWay:
         return self.database.database
 
     @property
-    def _location(self) -> str:
+    def location(self) -> str:
+        """Where the live one lies, for people."""
         at = self.database.service or f"{self.database.host}:{self.database.port}"
         return f"{at}/{self._name}"
 
-    def _server(self, ctx: Context, *, patience_s: float = postgres.PATIENCE_S) -> Server:
+    def reach(self, ctx: Context, *, patience_s: float = postgres.PATIENCE_S) -> Server:
+        """The server, which runs once this returns."""
         return postgres.reach(
             self.database,
             ctx.resources,
@@ -69,7 +71,7 @@ class PostgresWay:
 
     def _cleared(self, ctx: Context) -> Server:
         """The server, once nothing is at work there any more that a killed attempt has begun."""
-        server = self._server(ctx)
+        server = self.reach(ctx)
         if server.container_id is not None:
             remove_containers(ctx.operation)
         with server.admin() as connection:
@@ -78,18 +80,18 @@ class PostgresWay:
 
     @contextmanager
     def _admin(self, ctx: Context) -> "Iterator[Connection[Any]]":
-        with self._server(ctx).admin() as connection:
+        with self.reach(ctx).admin() as connection:
             yield connection
 
     # --- backing up -----------------------------------------------------------------------
 
     def back_up(self, staging: Path, ctx: Context) -> PostgresEntry:
         entry = PostgresEntry(
-            name=self.database.name, location=self._location, taken_at=ctx.now().isoformat()
+            name=self.database.name, location=self.location, taken_at=ctx.now().isoformat()
         )
         try:
             return self._back_up(entry, self._cleared(ctx), staging, ctx)
-        except DatabaseAbsent as error:
+        except Absent as error:
             ctx.log(f"{error.message}: there is nothing to back up")
             return entry.model_copy(update={"absent": True})
 
@@ -107,13 +109,13 @@ class PostgresWay:
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             version = postgres.version_of(connection)
             programs = Programs(server=server, version=version, operation=ctx.operation)
-            _succeed(programs.dump(self._name, dump, snapshot=str(row[0] if row else "")), ctx)
+            succeed(programs.dump(self._name, dump, snapshot=str(row[0] if row else "")), ctx)
             content = content_of(connection, check=ctx.check)
             properties = properties_of(connection, self._name)
             extensions, roles = extensions_of(connection), roles_of(connection)
             for subscription in subscriptions_of(connection):
                 ctx.log(f"subscription `{subscription}` is not backed up: it would run twice")
-        _succeed(programs.dump_globals(globals_), ctx)
+        succeed(programs.dump_globals(globals_), ctx)
         with disk_errors("backing up the database", changed=False):
             found = sorted([*dump.iterdir(), globals_])
             files = [artefact_of(staging, str(each.relative_to(staging))) for each in found]
@@ -133,10 +135,15 @@ class PostgresWay:
             }
         )
 
+    def import_dump(self, file: Path, staging: Path, ctx: Context) -> PostgresEntry:
+        from runbook.restore.postgres_import import import_dump
+
+        return import_dump(self.database, file, staging, ctx)
+
     def flaws(self, root: Path, entry: PostgresEntry, ctx: Context) -> list[str]:
         if entry.absent:
             return []
-        server = self._server(ctx)
+        server = self.reach(ctx)
         programs = Programs(server=server, version=entry.server_version, operation=ctx.operation)
         ended = ctx.run(programs.read(root / entry.dump))
         return [] if ended.exit_code == 0 else [f"`{entry.dump}` cannot be read: {ended.tail}"]
@@ -176,7 +183,7 @@ class PostgresWay:
             admin.execute(creating(staged, entry.properties, version))
         try:
             programs = Programs(server=server, version=version, operation=ctx.operation)
-            _succeed(programs.restore(staged, root / entry.dump), ctx)
+            succeed(programs.restore(staged, root / entry.dump), ctx)
             self._compare(server, staged, entry, ctx)
         except StepError:
             with server.admin() as admin:
@@ -185,7 +192,7 @@ class PostgresWay:
         with server.admin() as admin:
             replay(admin, staged, entry.properties)
             postgres.allow_connections(admin, staged, allowed=False)
-            _comment(admin, staged, _mark_of(entry))
+            postgres.comment(admin, staged, _mark_of(entry))
 
     def _compare(self, server: Server, staged: str, entry: PostgresEntry, ctx: Context) -> None:
         assert entry.content is not None
@@ -246,9 +253,9 @@ class PostgresWay:
             postgres.end_sessions(connection, self._name, sleep=ctx.sleep)
         with connection.transaction():
             if replaced is not None:
-                _rename(connection, self._name, replaced)
-            _rename(connection, staged, self._name)
-            _comment(connection, self._name, entry.properties.comment)
+                postgres.rename(connection, self._name, replaced)
+            postgres.rename(connection, staged, self._name)
+            postgres.comment(connection, self._name, entry.properties.comment)
             postgres.allow_connections(connection, self._name, allowed=True)
 
     def switched(self, ctx: Context) -> Switched | None:
@@ -293,9 +300,9 @@ class PostgresWay:
             return [f"database `{name}` did not exist then"]
         then = {table: found.rows for table, found in entry.content.tables.items()}
         try:
-            with self._server(ctx).connect(self._name) as connection:
+            with self.reach(ctx).connect(self._name) as connection:
                 return postgres_needs.written_since(connection, name, then)
-        except DatabaseAbsent:
+        except Absent:
             return [f"database `{name}` does not exist any more"]
 
     def obstacles(self, entry: PostgresEntry, ctx: Context) -> list[str]:
@@ -306,38 +313,38 @@ class PostgresWay:
 
     def schema_digest(self, ctx: Context) -> str:
         try:
-            with self._server(ctx).connect(self._name) as connection, connection.transaction():
+            with self.reach(ctx).connect(self._name) as connection, connection.transaction():
                 return schema_digest(connection)
-        except DatabaseAbsent:
+        except Absent:
             return ""
 
     def query(self, text: str, ctx: Context, *, timeout_s: float, at_most: int) -> list[Row]:
         try:
-            with self._server(ctx, patience_s=timeout_s).connect(self._name) as connection:
+            with self.reach(ctx, patience_s=timeout_s).connect(self._name) as connection:
                 return postgres.query(connection, text, timeout_s=timeout_s, at_most=at_most)
-        except DatabaseAbsent as error:
+        except Absent as error:
             raise Unfit(error.message) from error
 
     def missing_for_backup(self, ctx: Context) -> list[str]:
-        return postgres_needs.missing(self.database, lambda: self._server(ctx))
+        return postgres_needs.missing(self.database, lambda: self.reach(ctx))
 
     def missing_for_restore(self, ctx: Context) -> list[str]:
-        return postgres_needs.missing(self.database, lambda: self._server(ctx))
+        return postgres_needs.missing(self.database, lambda: self.reach(ctx))
 
     def room_for_backup(self, ctx: Context) -> list[Room]:
         _, size_bytes = self._size(ctx)
-        purpose = f"the backup of `{self._location}`"
+        purpose = f"the backup of `{self.location}`"
         return [Room(place=ctx.state_dir, size_bytes=size_bytes, purpose=purpose)]
 
     def room_for_restore(self, phase: Phase, ctx: Context) -> list[Room]:
         place, size_bytes = self._size(ctx)
         if phase == "switch" or place is None:
             return []
-        purpose = f"restoring `{self._location}`"
+        purpose = f"restoring `{self.location}`"
         return [Room(place=place, size_bytes=size_bytes, purpose=purpose)]
 
     def _size(self, ctx: Context) -> tuple[Path | None, int]:
-        return postgres_needs.place_and_size(self._name, lambda: self._server(ctx))
+        return postgres_needs.place_and_size(self._name, lambda: self.reach(ctx))
 
     def query_by_hand(self) -> str:
         return f"{self._psql('psql')} {quote(self._name)} --command"
@@ -357,7 +364,8 @@ class PostgresWay:
         return postgres_needs.by_hand(self.database, program)
 
 
-def _succeed(command: Any, ctx: Context) -> None:
+def succeed(command: Any, ctx: Context) -> None:
+    """Run one of PostgreSQL's programs; raises CommandFailed where it does not end well."""
     ended = ctx.run(command)
     if ended.exit_code != 0:
         program = next((w for w in command.argv if "entrypoint" in w), command.argv[0])
@@ -384,17 +392,3 @@ def _is_marked(connection: "Connection[Any]", staged: str, entry: PostgresEntry)
     )
     row = connection.execute(query, [staged]).fetchone()
     return row is not None and row[0] == _mark_of(entry) and not row[1]
-
-
-def _comment(connection: "Connection[Any]", database: str, comment: str | None) -> None:
-    from psycopg.sql import SQL, Identifier, Literal
-
-    statement = SQL("COMMENT ON DATABASE {} IS {}")
-    connection.execute(statement.format(Identifier(database), Literal(comment)))
-
-
-def _rename(connection: "Connection[Any]", old: str, new: str) -> None:
-    from psycopg.sql import SQL, Identifier
-
-    statement = SQL("ALTER DATABASE {} RENAME TO {}")
-    connection.execute(statement.format(Identifier(old), Identifier(new)))

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import StepError
+from runbook.errors import Absent, StepError
 from runbook.resources import Postgres
 from runbook.restore.manifest import PostgresEntry
 from runbook.tools import postgres
-from runbook.tools.postgres import DatabaseAbsent, Server
+from runbook.tools.postgres import Server
 from runbook.tools.postgres_content import row_counts
 from runbook.tools.postgres_dump import missing_programs
 
@@ -26,7 +26,7 @@ def missing(database: Postgres, reach: Reach) -> list[str]:
         with server.admin() as connection:
             programs = missing_programs(server, postgres.version_of(connection))
             return [*programs, *_missing_rights(connection, database)]
-    except DatabaseAbsent:
+    except Absent:
         return []
     except StepError as error:
         return [error.message]

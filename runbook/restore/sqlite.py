@@ -80,6 +80,9 @@ class SqliteWay:
         fsync_directory(directory)
         return fingerprint
 
+    def import_dump(self, file: Path, staging: Path, ctx: Context) -> SqliteEntry:
+        raise Unfit(f"`{file}` cannot be imported: `{self.database.name}` is an SQLite database")
+
     def flaws(self, root: Path, entry: SqliteEntry, ctx: Context) -> list[str]:
         if entry.artefact is None or entry.fingerprint is None:
             return []

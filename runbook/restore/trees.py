@@ -35,6 +35,9 @@ class TreeWay(Protocol):
     def take(self, level: Level, staging: Path, ctx: Context) -> VolumeEntry:
         """Copy it, checked and durable, into `staging`; absent where there is none."""
 
+    def import_archive(self, file: Path, staging: Path, ctx: Context) -> VolumeEntry:
+        """Make an archive of other tools' a snapshot in `staging`; raises Unfit."""
+
     def wake(self, ctx: Context) -> None:
         """Let go on what a killed `take` of this step has left paused."""
 

@@ -13,7 +13,13 @@ from shlex import quote
 from runbook.errors import StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Volume
-from runbook.restore.directory import bring_back, count_differences, size_of_tree, snapshot_of
+from runbook.restore.directory import (
+    bring_back,
+    count_differences,
+    import_archive,
+    size_of_tree,
+    snapshot_of,
+)
 from runbook.restore.manifest import VolumeEntry
 from runbook.restore.point import RestorePoint
 from runbook.restore.trees import BroughtBack, Level
@@ -63,6 +69,9 @@ class VolumeWay:
         self._require_fit(tree, level)
         with held(self.volume.used_by, level, ctx):
             return snapshot_of(tree, entry, staging, ctx)
+
+    def import_archive(self, file: Path, staging: Path, ctx: Context) -> VolumeEntry:
+        return import_archive(self.volume.name, f"volume {self._name}", file, staging, ctx)
 
     def wake(self, ctx: Context) -> None:
         wake(ctx)

@@ -1,10 +1,10 @@
 """Back up a database into the restore point of this run."""
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from runbook.core.plan import Effect, Rerun
 from runbook.kinds import Context, Done, NotDone, Outputs, ProbeResult, Resource, Spec, StepKind
-from runbook.resources import Database
+from runbook.resources import AbsolutePath, Database
 from runbook.restore.databases import way_of
 from runbook.restore.manifest import AnyDatabaseEntry
 from runbook.restore.point import read_record, staging_dir, write_record
@@ -25,6 +25,8 @@ class BackupDb(Spec):
 
     database: Resource[Database]
     """The database to back up."""
+    from_: AbsolutePath | None = Field(default=None, alias="from")
+    """A plain SQL dump, packed by gzip or not, that is made a backup in place of the live one."""
 
 
 class Backup(Outputs):
@@ -52,7 +54,8 @@ def _outputs(entry: AnyDatabaseEntry) -> Backup:
 
 def _run(spec: BackupDb, ctx: Context) -> Backup:
     staging = staging_dir(ctx.state_dir, ctx.run_id)
-    entry = way_of(spec.database).back_up(staging, ctx)
+    way = way_of(spec.database)
+    entry = way.import_dump(spec.from_, staging, ctx) if spec.from_ else way.back_up(staging, ctx)
     with disk_errors("recording the backup", changed=False):
         write_record(staging, ctx.operation, entry)
     return _outputs(entry)

@@ -38,6 +38,8 @@ class LoadedPoint(Outputs):
     """When it was sealed, UTC, ISO 8601."""
     commit: str | None
     """The git commit that was checked out then; none where none was recorded."""
+    has_images: bool
+    """Whether it names the images that ran."""
     served: bool
     """Whether the project's processes were running then."""
     age_s: int
@@ -70,6 +72,7 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
         id=point.id,
         created_at=manifest.created_at,
         commit=manifest.commits[0].commit if manifest.commits else None,
+        has_images=any(stack.images for stack in manifest.images),
         served=manifest.served,
         age_s=age_s,
         written_since=since,

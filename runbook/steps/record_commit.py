@@ -20,6 +20,8 @@ class RecordCommit(Spec):
 
     repository: Resource[Git]
     """The work tree."""
+    revision: str | None = None
+    """What to record; absent: what is checked out now."""
 
 
 class RecordedCommit(Outputs):
@@ -43,11 +45,18 @@ def _run(spec: RecordCommit, ctx: Context) -> RecordedCommit:
     recorded = RecordedCommit(
         repository=spec.repository.name,
         path=str(path),
-        commit=git.head_commit(path) if there else None,
+        commit=_commit(spec) if there else None,
         branch=git.branch(path) if there else None,
     )
     ctx.log(f"`{path}` is at {recorded.commit or 'no commit yet'}")
     return recorded
+
+
+def _commit(spec: RecordCommit) -> str | None:
+    if spec.revision is None:
+        return git.head_commit(spec.repository.path)
+    git.check_revision(spec.revision)
+    return git.resolve(spec.repository.path, spec.revision, None)
 
 
 def _describe(spec: RecordCommit) -> str:

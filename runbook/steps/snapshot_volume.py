@@ -1,5 +1,7 @@
 """Take a snapshot of a directory or a Docker volume into the restore point of this run."""
 
+from pydantic import Field
+
 from runbook.core.plan import Effect, Rerun
 from runbook.kinds import (
     Context,
@@ -12,7 +14,7 @@ from runbook.kinds import (
     Spec,
     StepKind,
 )
-from runbook.resources import FileTree
+from runbook.resources import AbsolutePath, FileTree
 from runbook.restore.manifest import VolumeEntry
 from runbook.restore.point import read_record, staging_dir, write_record
 from runbook.restore.trees import Level, way_of
@@ -39,6 +41,8 @@ class SnapshotVolume(Spec):
     is read again; with the others that is an error. With `stopped`, a writer that runs is one, too.
     `paused` stops them in their tracks while the files are read, and lets them go on. A PostgreSQL
     server's own directory is refused `live`."""
+    from_: AbsolutePath | None = Field(default=None, alias="from")
+    """A tar archive, packed or not, that is made a snapshot in place of the live files."""
 
 
 class Snapshot(Outputs):
@@ -68,7 +72,11 @@ def _outputs(entry: VolumeEntry) -> Snapshot:
 
 def _run(spec: SnapshotVolume, ctx: Context) -> Result[Snapshot]:
     staging = staging_dir(ctx.state_dir, ctx.run_id)
-    entry = way_of(spec.volume).take(spec.level, staging, ctx)
+    way = way_of(spec.volume)
+    if spec.from_:
+        entry = way.import_archive(spec.from_, staging, ctx)
+    else:
+        entry = way.take(spec.level, staging, ctx)
     with disk_errors("recording the snapshot", changed=False):
         write_record(staging, ctx.operation, entry)
     return Result(_outputs(entry), changed=False)

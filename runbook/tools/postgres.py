@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from runbook.core.secret import Secret
-from runbook.errors import StepError, Unfit
+from runbook.errors import Absent, StepError, Unfit
 from runbook.resources import Compose, Postgres
 from runbook.tools import docker
 
@@ -34,10 +34,6 @@ _STARTING = ("starting up", "not yet accepting", "shutting down", "refused", "No
 """What is said of a server that will answer in a while."""
 
 Sleep = Callable[[float], None]
-
-
-class DatabaseAbsent(StepError):
-    """The server has no such database, or there is no container of it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +60,7 @@ class Server:
         """A session, in autocommit.
 
         Raises:
-            DatabaseAbsent: there is no such database.
+            Absent: there is no such database.
             StepError: the server refuses, does not answer, or breaks off.
         """
         import psycopg
@@ -96,10 +92,10 @@ class Server:
         return self.connect(self.maintenance)
 
     def _require(self, database: str) -> None:
-        """Raises DatabaseAbsent: what a refusal says may be in any language, the catalogue not."""
+        """Raises Absent: what a refusal says may be in any language, the catalogue not."""
         with self.admin() as connection:
             if oid_of(connection, database) is None:
-                raise DatabaseAbsent(f"there is no database `{database}`", changed=False)
+                raise Absent(f"there is no database `{database}`", changed=False)
 
 
 def application_name(operation: str) -> str:
@@ -130,7 +126,7 @@ def reach(
     """The database's server, which runs once this returns.
 
     Raises:
-        DatabaseAbsent: it is a service that has no container yet.
+        Absent: it is a service that has no container yet.
         Unfit: it does not answer.
     """
     given = database.password
@@ -177,7 +173,7 @@ def _container(database: Postgres, resources: Mapping[str, Any], client: Any) ->
         )
     found = docker.containers(client, stack.project, service)
     if not found:
-        raise DatabaseAbsent(
+        raise Absent(
             f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
         )
     return found[0]
@@ -309,3 +305,19 @@ def drop(connection: "Connection[Any]", database: str) -> None:
 
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
     connection.execute(statement.format(sql.Identifier(database)))
+
+
+def comment(connection: "Connection[Any]", database: str, comment: str | None) -> None:
+    """Say what a database's comment is; None: nothing."""
+    from psycopg.sql import SQL, Identifier, Literal
+
+    statement = SQL("COMMENT ON DATABASE {} IS {}")
+    connection.execute(statement.format(Identifier(database), Literal(comment)))
+
+
+def rename(connection: "Connection[Any]", old: str, new: str) -> None:
+    """Give a database another name; fails while anybody is connected to it."""
+    from psycopg.sql import SQL, Identifier
+
+    statement = SQL("ALTER DATABASE {} RENAME TO {}")
+    connection.execute(statement.format(Identifier(old), Identifier(new)))

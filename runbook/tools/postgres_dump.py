@@ -58,6 +58,11 @@ class Programs:
         words = ("--exit-on-error", f"--jobs={self._jobs}", f"--dbname={database}")
         return self._command("pg_restore", directory.parent, *words, f"{{}}/{directory.name}")
 
+    def load(self, database: str, script: Path) -> Command:
+        """Run a plain SQL dump in an empty database; the first error ends it."""
+        words = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={database}")
+        return self._command("psql", script.parent, *words, f"--file={{}}/{script.name}")
+
     def read(self, directory: Path) -> Command:
         """Read a whole dump, and restore it nowhere."""
         words = ("--file=/dev/null", f"{{}}/{directory.name}")

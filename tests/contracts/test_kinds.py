@@ -1,13 +1,17 @@
 """What every step kind keeps, whoever wrote it: a new module has its seat here by being there."""
 
 import inspect
+import pkgutil
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
+import runbook
 from runbook.core.plan import Effect, Rerun
+from runbook.errors import RunbookError
 from runbook.introspection import describe_fields, nested_models
 from runbook.language.compile import validate
 from runbook.registry import discover
@@ -98,3 +102,18 @@ def test_a_kind_has_a_test_of_its_own(name: str) -> None:
     }
 
     assert name in tested
+
+
+def test_every_error_that_a_kind_may_raise_has_a_code_of_its_own() -> None:
+    for name in REGISTRY.names:
+        REGISTRY.find(name)
+    for module in pkgutil.walk_packages(runbook.__path__, "runbook."):
+        if ".shipped" not in module.name and not module.name.endswith("__main__"):
+            import_module(module.name)
+    pending, codes = [RunbookError], []
+    while pending:
+        error = pending.pop()
+        codes.append(error.code)
+        pending.extend(error.__subclasses__())
+
+    assert len(codes) == len(set(codes))

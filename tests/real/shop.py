@@ -265,6 +265,12 @@ class Shop:
         }
         return tree_sha256(kept)
 
+    def objects(self) -> set[str]:
+        """The names of all objects in MinIO's volume."""
+        words = ["volume", "inspect", "--format", "{{.Mountpoint}}"]
+        root = Path(self.stack.docker(*words, f"{self.stack.project}_minio_data").strip())
+        return {path.name for path in (root / "files").iterdir()}
+
     def remove(self) -> None:
         """Remove the images that were built; the rest goes with the stack."""
         self.stack.remove()
