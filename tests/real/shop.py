@@ -28,7 +28,7 @@ vars:
   frontend: http://127.0.0.1:{frontend}
   prometheus: http://127.0.0.1:{backend}
   grafana: http://127.0.0.1:{backend}
-  ready_within: 20s
+  ready_within: 10s
   migrate: [python3, migrate.py]
 secrets:
   db_password: {{env: POSTGRES_PASSWORD}}
@@ -126,6 +126,7 @@ class Shop:
         self.release("v3")
         for fault in ("health", "errors", "hang"):
             self.release(f"bad-{fault}", fault=fault, base="v1")
+        self.release("bad-all", fault="health", migration=SECOND, base="v1")
         self.release("bad-migration", migration=HALF, base="v1")
         self.release("bad-build", base="v1", files={"backend/Dockerfile": "FROM nowhere/at-all\n"})
         broken = {

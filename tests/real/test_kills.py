@@ -1,7 +1,8 @@
 """kill -9 in the middle of every step of the shipped runbooks, on the real stack, then resume.
 
-Each deploy of the bad release takes the whole way there and back. It is killed at its n-th step,
-of the deploy and of the rollback alike, and resumed: the world must be what it was before.
+The bad release migrates the database and then never answers, so that each deploy of it takes the
+whole way there and back, data included. It is killed in one of its steps, of the deploy or of the
+rollback, and resumed: the world must be what it was before.
 """
 
 import json
@@ -71,7 +72,7 @@ def test_a_deploy_and_its_rollback_killed_in_every_step_end_where_undisturbed_on
     before = shop.world()
     steps = [*((name, "deploy") for name in DEPLOY), *((name, "rollback") for name in ROLLBACK)]
     for name, runbook in steps[lane::LANES]:
-        was_killed = kill_in(shop, name, shop.deploying("bad-health", watch="20s"))
+        was_killed = kill_in(shop, name, shop.deploying("bad-all", watch="20s"))
         assert was_killed, f"{runbook} never came to `{name}`"
         told = shop.runbook("resume")
         if told.status == 5:  # a person is asked what became of the migration

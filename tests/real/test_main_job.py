@@ -44,6 +44,7 @@ def test_the_first_release_that_goes_bad_is_stopped_and_nothing_is_deleted(shop:
     ("release", "reason"),
     [
         ("bad-health", "release"),
+        ("bad-all", "release"),
         ("bad-errors", "watch"),
         ("bad-hang", "watch"),
         ("bad-build", "build"),
