@@ -15,13 +15,14 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import Absent, CommandFailed, StepError, Unfit
+from runbook.errors import Absent, StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Postgres
 from runbook.restore import postgres_needs
 from runbook.restore.databases import Phase, Row, Switched
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.point import artefact_of
+from runbook.restore.postgres_commands import succeed
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
 from runbook.tools.postgres import Server
@@ -186,8 +187,7 @@ class PostgresWay:
             succeed(programs.restore(staged, root / entry.dump), ctx)
             self._compare(server, staged, entry, ctx)
         except StepError:
-            with server.admin() as admin:
-                postgres.drop(admin, staged)
+            self._drop_if_possible(staged, ctx)
             raise
         with server.admin() as admin:
             replay(admin, staged, entry.properties)
@@ -208,6 +208,14 @@ class PostgresWay:
         for name, version in entry.extensions.items():
             if found.get(name) != version:
                 ctx.log(f"extension `{name}` was version {version}, is {found.get(name)} now")
+
+    def _drop_if_possible(self, staged: str, ctx: Context) -> None:
+        """After a failure, which must not be hidden by the server being down; it is tried again."""
+        try:
+            with self._admin(ctx) as connection:
+                postgres.drop(connection, staged)
+        except StepError as error:
+            ctx.log(f"`{staged}` cannot be dropped yet: {error.message}")
 
     def has_staged(self, staged: str, ctx: Context) -> bool:
         with self._admin(ctx) as connection:
@@ -362,20 +370,6 @@ class PostgresWay:
 
     def _psql(self, program: str) -> str:
         return postgres_needs.by_hand(self.database, program)
-
-
-def succeed(command: Any, ctx: Context) -> None:
-    """Run one of PostgreSQL's programs; raises CommandFailed where it does not end well."""
-    ended = ctx.run(command)
-    if ended.exit_code != 0:
-        program = next((w for w in command.argv if "entrypoint" in w), command.argv[0])
-        name = program.removeprefix("--entrypoint=")
-        raise CommandFailed(
-            f"`{name}` ended with exit code {ended.exit_code}, expected 0",
-            where=name,
-            changed=False,
-            output_tail=ended.tail,
-        )
 
 
 def _mark_of(entry: PostgresEntry) -> str:

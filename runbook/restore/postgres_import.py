@@ -11,7 +11,8 @@ from runbook.errors import Unfit
 from runbook.kinds import Context
 from runbook.resources import Postgres
 from runbook.restore.manifest import PostgresEntry
-from runbook.restore.postgres import PostgresWay, succeed
+from runbook.restore.postgres import PostgresWay
+from runbook.restore.postgres_commands import succeed
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
 from runbook.tools.postgres_dump import Programs

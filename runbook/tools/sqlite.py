@@ -176,22 +176,6 @@ def schema_digest(path: Path) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def first_value(path: Path, query: str, *, timeout_s: float) -> object:
-    """The first value of a query's first row, None where it has none; the query may only read.
-
-    Raises:
-        StepError: there is no database, or it refuses the query.
-    """
-    if not is_there(path):
-        raise StepError(f"there is no database `{path}`", changed=False)
-    try:
-        with closing(_connect(path, "ro", timeout_s=min(timeout_s, 5.0))) as connection:
-            row = connection.execute(query).fetchone()
-    except sqlite3.Error as error:
-        raise StepError(f"database `{path}`: {error}", changed=False) from error
-    return row[0] if row else None
-
-
 def integrity_problems(path: Path, *, check: Callable[[], None] = lambda: None) -> list[str]:
     """What SQLite's own integrity check finds wrong with a file that nobody has open."""
     try:

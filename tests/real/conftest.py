@@ -15,9 +15,9 @@ from runbook.resources import Compose
 from tests.conftest import Eventually, is_ci
 from tests.real import ground
 from tests.real.postgres_shop import make_shop
-from tests.steps.conftest import MakeContext, make_context, run_and_kill
+from tests.steps.conftest import MakeContext, full_disk, make_context, run_and_kill
 
-__all__ = ["make_context", "make_shop", "run_and_kill"]
+__all__ = ["full_disk", "make_context", "make_shop", "run_and_kill"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,119 @@
+"""The disk is full, the server dies: PostgreSQL's way back fails, touches nothing, and goes on."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runbook.errors import StepError
+from runbook.steps import backup_db, restore_db
+from runbook.steps.backup_db import BackupDb
+from runbook.steps.restore_db import RestoreDb
+from tests.real.conftest import MakeStack
+from tests.real.postgres_shop import COMPOSE, MakeShop, Shop
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+ROWS = 150_000
+FILL = (
+    "CREATE TABLE orders AS SELECT n AS id, md5(n::text) AS item"
+    f" FROM generate_series(1, {ROWS}) n;"
+    "ALTER TABLE orders ADD PRIMARY KEY (id); CREATE INDEX ON orders (item)"
+)
+
+
+def count(shop: Shop) -> int:
+    return int(shop.sql("SELECT count(*) FROM orders"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 260 MB for a server's data."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=260m,mode=0777", "tmpfs", str(mount)]
+    if subprocess.run(argv, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small tmpfs cannot be mounted here: this needs root")
+    yield mount
+    subprocess.run(["umount", "-l", mount], check=True)
+
+
+def test_a_full_disk_during_the_backup_is_said_and_leaves_nothing_that_counts(
+    make_shop: MakeShop, full_disk: Path
+) -> None:
+    shop = make_shop("17")
+    shop.sql(FILL)
+    context = shop.context("dump", state_dir=full_disk)
+
+    with pytest.raises(StepError, match="no room left on the disk while `pg_dump` ran") as caught:
+        backup_db.STEP.run(BackupDb(database=shop.database), context)
+
+    assert not caught.value.changed
+    assert backup_db.STEP.probe is not None
+    probed = backup_db.STEP.probe(BackupDb(database=shop.database), context)
+    assert type(probed).__name__ == "NotDone"
+    assert shop.back_up()
+
+
+def test_a_full_disk_during_the_restore_leaves_the_live_database_alone(
+    make_stack: MakeStack, small_disk: Path
+) -> None:
+    # The stack outlives the mount in no case: its container is removed first.
+    compose = COMPOSE.format(version="17").rstrip() + (
+        "\n        command: [postgres, -c, max_wal_size=48MB, -c, min_wal_size=32MB]"
+        f"\n        volumes: ['{small_disk}:/var/lib/postgresql/data']\n"
+    )
+    shop = Shop(stack=make_stack(compose))
+    shop.stack.compose("up", "--detach", "--wait")
+    shop.sql(FILL)
+    shop.sql("CHECKPOINT")
+    shop.back_up()
+    shop.sql("INSERT INTO orders VALUES (0, 'meanwhile')")
+    filler = small_disk / "filler"
+    left = "df --output=avail -B1 /var/lib/postgresql/data | tail -1"
+    words = ["exec", f"{shop.stack.project}-postgres-1", "sh", "-c", left]
+    free_bytes = int(shop.stack.docker(*words))
+    with filler.open("wb") as file:
+        file.write(bytes(free_bytes - (14 << 20)))
+    context = shop.context("restore_all")
+
+    with pytest.raises(StepError, match="no room left on the disk while `pg_restore` ran"):
+        restore_db.STEP.run(RestoreDb(database=shop.database), context)
+    filler.unlink()
+    shop.stack.compose("up", "--detach", "--wait")
+
+    assert count(shop) == ROWS + 1
+    restored = shop.restore()
+    assert count(shop) == ROWS
+    assert shop.databases() == {"shop", restored.replaced.removeprefix("database ")}
+    shop.stack.remove()
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.6, 1.0, 1.4])
+def test_a_server_killed_during_the_restore_is_started_and_the_restore_goes_on(
+    make_shop: MakeShop, after_s: float
+) -> None:
+    shop = make_shop("17")
+    shop.sql(FILL)
+    shop.back_up()
+    shop.sql("INSERT INTO orders VALUES (0, 'meanwhile')")
+    context = shop.context("restore_all")
+    container = f"{shop.stack.project}-postgres-1"
+    killing = threading.Timer(after_s, lambda: shop.stack.docker("kill", container))
+    killing.start()
+    failed = None
+    try:
+        restore_db.STEP.run(RestoreDb(database=shop.database), context)
+    except StepError as error:
+        failed = error
+    killing.join()
+
+    shop.stack.compose("up", "--detach", "--wait")
+    assert restore_db.STEP.probe is not None
+    probed = restore_db.STEP.probe(RestoreDb(database=shop.database), context)
+    expected = ROWS if type(probed).__name__ == "Done" else ROWS + 1
+    assert count(shop) == expected
+    assert failed is None or expected == ROWS + 1
+    shop.restore(progress=context.progress)
+    assert count(shop) == ROWS
