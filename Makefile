@@ -37,4 +37,4 @@ fix: $(READY)
 	@$(BIN)/ruff format .
 
 bench: $(READY)               ## side by side, in one run
-	@for bench in benchmarks/*/bench.py; do $(BIN)/python $$bench || exit 1; done
+	@for bench in benchmarks/*/bench.py; do $(BIN)/python -m $$(echo $${bench%.py} | tr / .) || exit 1; done

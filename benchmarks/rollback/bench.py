@@ -1,0 +1,192 @@
+"""A rollback on the sample stack: ours, warm and cold, beside a faithful bash script.
+
+Same stack, same data, in one run. Each takes the stack from the second release back to the first,
+database and files included; a contestant's time counts only if every table, the schema and the
+commit are as they were. The stack is shaped as the incumbent's (images built from source, health
+checks every 30 s, a process that ignores SIGTERM), but its builds take a second where the
+incumbent's take 84 s: that part of the script's time is missing here.
+
+`python -m benchmarks.rollback.bench [ROUNDS] [ROWS] [OBJECTS]`. Needs a Docker engine and root.
+"""
+
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.real import ground
+from tests.real.conftest import Stack
+from tests.real.shop import Shop, World
+
+SCRIPT = Path(__file__).with_name("rollback.sh")
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """One rollback."""
+
+    total_s: float
+    silent_s: float
+    """The longest time in which nothing good was answered."""
+    memory_mib: float
+    """The largest process of it."""
+    disk_mib: float
+    """What it left on the disk."""
+
+
+def unused(*_words: Any, **_fields: Any) -> Any:
+    """The stack's fields that only tests need."""
+    raise NotImplementedError
+
+
+def make_shop(root: Path, rows: int, objects: int, *, verify: str) -> tuple[Shop, World]:
+    """The stack at its second release, and its world before; backed up both ways."""
+    name = f"rbbench{os.getpid()}{verify.replace('_', '')}"
+    stack = Stack(root=root, project=name, make_context=unused, eventually=unused)
+    shop = Shop(stack=stack, rows=rows)
+    shop.make()
+    deploy = shop.repository / "runbooks" / "deploy.yaml"
+    deploy.write_text(deploy.read_text().replace("verify: restore", f"verify: {verify}"))
+    shop.deployed("v1")
+    for number in range(objects):
+        shop.order(f"object-{number}")
+    back_up_as_scripts_do(shop)
+    before = shop.world()
+    shop.deployed("v2")
+    return shop, before
+
+
+def back_up_as_scripts_do(shop: Shop) -> None:
+    """The record, dump and archive that rollback.sh uses."""
+    backups = shop.stack.root / "backups"
+    backups.mkdir()
+    project = shop.stack.project
+    dump = f"docker exec {project}-postgres-1 pg_dump -U shop shop | gzip > {backups}/db.sql.gz"
+    subprocess.run(["bash", "-o", "pipefail", "-c", dump], check=True)
+    volumes = ["-v", f"{project}_minio_data:/data:ro", "-v", f"{backups}:/backup"]
+    tar = ["tar", "czf", "/backup/minio.tar.gz", "-C", "/data", "."]
+    shop.stack.docker("run", "--rm", *volumes, "runbook-test/python:1", *tar)
+    record = {
+        "BACKUP_DIR": backups,
+        "DB_BACKUP_FILE": backups / "db.sql.gz",
+        "GIT_COMMIT": shop.git("rev-parse", "HEAD"),
+        "BACKEND_PORT": shop.ports["backend"],
+        "FRONTEND_PORT": shop.ports["frontend"],
+    }
+    lines = "".join(f"{name}={value}\n" for name, value in record.items())
+    (shop.repository / ".last-deployment-backup").write_text(lines)
+    (shop.repository / ".git" / "info" / "exclude").write_text(".last-deployment-backup\n")
+
+
+def timed(shop: Shop, work: Callable[[], None]) -> Took:
+    """Do it while somebody asks all the time."""
+    is_over = threading.Event()
+    good_at = [time.monotonic()]
+    longest = [0.0]
+
+    def ask() -> None:
+        while not is_over.is_set():
+            if shop.ask("/health"):
+                longest[0] = max(longest[0], time.monotonic() - good_at[0])
+                good_at[0] = time.monotonic()
+            is_over.wait(POLL_S)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    disk_before = size_mib(shop.stack.root)
+    began = time.monotonic()
+    work()
+    total_s = time.monotonic() - began
+    is_over.set()
+    asking.join()
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return Took(
+        total_s=total_s,
+        silent_s=max(longest[0], time.monotonic() - good_at[0]),
+        memory_mib=peak_kib / 1024,
+        disk_mib=size_mib(shop.stack.root) - disk_before,
+    )
+
+
+def size_mib(root: Path) -> float:
+    """What a directory takes on the disk."""
+    told = subprocess.run(["du", "-sk", str(root)], capture_output=True, text=True, check=True)
+    return int(told.stdout.split()[0]) / 1024
+
+
+def ours(shop: Shop) -> None:
+    """`runbook rollback`."""
+    told = shop.runbook("rollback", "--set", "data=restore", "--yes", timeout_s=900)
+    assert told.status == 0, told.text
+
+
+def script(shop: Shop) -> None:
+    """rollback.sh."""
+    argv = ["bash", str(SCRIPT), shop.stack.project]
+    environ = {**os.environ, **shop.environment(), "SEED_ROWS": str(shop.rows)}
+    ended = subprocess.run(
+        argv, cwd=shop.repository, env=environ, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+CONTESTANTS: dict[str, tuple[str, Callable[[Shop], None]]] = {
+    "runbook, warm": ("restore", ours),
+    "runbook, cold": ("read_back", ours),
+    "rollback.sh": ("checksum", script),
+}
+
+
+def round_of(name: str, rows: int, objects: int) -> Took:
+    """One rollback of that contestant, on a stack of its own."""
+    verify, rollback = CONTESTANTS[name]
+    with tempfile.TemporaryDirectory(prefix="runbook-bench-") as made:
+        shop, before = make_shop(Path(made), rows, objects, verify=verify)
+        try:
+            took = timed(shop, lambda: rollback(shop))
+            after = shop.world()
+            assert (after.tables, after.commit) == (before.tables, before.commit), name
+        finally:
+            shop.remove()
+            shutil.rmtree(made, ignore_errors=True)
+            Path(made).mkdir(exist_ok=True)
+    return took
+
+
+def main(rounds: int, rows: int, objects: int) -> None:
+    """Print medians and ratios."""
+    ground.set_up()
+    results: dict[str, list[Took]] = {name: [] for name in CONTESTANTS}
+    for number in range(rounds):
+        order = list(CONTESTANTS) if number % 2 == 0 else list(reversed(CONTESTANTS))
+        for name in order:
+            results[name].append(round_of(name, rows, objects))
+            print(f"round {number + 1}: {name}: {results[name][-1].total_s:.1f} s", flush=True)
+    print(f"\nrollback of {rows} rows and {objects} objects, medians of {rounds}")
+    print(f"{'':16}{'total':>9}{'silent':>9}{'memory':>10}{'disk':>10}")
+    for name, found in results.items():
+        medians = [
+            statistics.median(getattr(each, part) for each in found)
+            for part in ("total_s", "silent_s", "memory_mib", "disk_mib")
+        ]
+        total_s, silent_s, memory, disk = medians
+        print(f"{name:16}{total_s:7.1f} s{silent_s:7.1f} s{memory:6.0f} MiB{disk:6.0f} MiB")
+    base = statistics.median(each.total_s for each in results["rollback.sh"])
+    for name in ("runbook, warm", "runbook, cold"):
+        ratio = base / statistics.median(each.total_s for each in results[name])
+        print(f"{name}: {ratio:.1f} times as fast as the script")
+
+
+if __name__ == "__main__":
+    given = [int(word) for word in sys.argv[1:]]
+    main(*[*given, *(5, 200_000, 200)[len(given) :]])
