@@ -1,7 +1,8 @@
 """A PostgreSQL that is a service of a stack of a test's own, and the steps that act on it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,24 @@ class Shop:
             {"database": "db", "phase": phase}, context={"resources": {"db": self.database}}
         )
         return self.did(restore_db, f"restore_{phase}", spec, **fields)
+
+    def is_open(self) -> bool:
+        """Whether anybody is let into the database."""
+        query = "SELECT datallowconn FROM pg_database WHERE datname = 'shop'"
+        return self.sql(query, "postgres") == "t"
+
+    @contextmanager
+    def frozen_session(self) -> Iterator[None]:
+        """A session that does not end when it is told to: its process is stopped."""
+        container = f"{self.stack.project}-postgres-1"
+        sleeper = ["exec", "-d", container, "psql", "-U", "boss", "shop"]
+        self.stack.docker(*sleeper, "-c", "SELECT pg_sleep(600)")
+        find = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+        self.stack.eventually(lambda: self.sql(find, "postgres").isdigit(), "somebody sleeps")
+        pid = self.sql(find, "postgres")
+        self.stack.docker("exec", container, "kill", "-STOP", pid)
+        yield
+        self.stack.docker("exec", container, "kill", "-CONT", pid)
 
     def dumped(self) -> str:
         """All of the database as text, told by PostgreSQL itself; what differs each time is out."""

@@ -1,7 +1,5 @@
 """Killed at any moment, PostgreSQL's backup and restore get to the same end when entered again."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -90,20 +88,6 @@ def test_a_backup_killed_at_any_moment_and_entered_again(
     assert backends(shop, context) == "0"
 
 
-@contextmanager
-def frozen_session(shop: Shop) -> Iterator[None]:
-    """A session that does not end when it is told to: its process is stopped."""
-    container = f"{shop.stack.project}-postgres-1"
-    sleeper = ["exec", "-d", container, "psql", "-U", "boss", "shop"]
-    shop.stack.docker(*sleeper, "-c", "SELECT pg_sleep(600)")
-    find = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
-    shop.stack.eventually(lambda: shop.sql(find, "postgres").isdigit(), "somebody sleeps")
-    pid = shop.sql(find, "postgres")
-    shop.stack.docker("exec", container, "kill", "-STOP", pid)
-    yield
-    shop.stack.docker("exec", container, "kill", "-CONT", pid)
-
-
 def test_killed_while_everybody_is_kept_out_they_are_let_in_again_by_the_probe(
     shop: Shop, run_and_kill: Any
 ) -> None:
@@ -111,11 +95,10 @@ def test_killed_while_everybody_is_kept_out_they_are_let_in_again_by_the_probe(
     shop.sql("INSERT INTO orders VALUES (0, 'meanwhile', 0)")
     context = shop.context("restore")
     spec = RestoreDb(database=shop.database)
-    is_open = "SELECT datallowconn FROM pg_database WHERE datname = 'shop'"
 
-    with frozen_session(shop):
+    with shop.frozen_session():
         run_and_kill("restore_db", context, {"database": shop.database}, after_s=3.0)
-        assert shop.sql(is_open, "postgres") == "f"
+        assert not shop.is_open()
     assert restore_db.STEP.probe is not None
     verdict = restore_db.STEP.probe(spec, context)
 

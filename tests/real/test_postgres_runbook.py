@@ -172,3 +172,28 @@ def test_killed_at_any_moment_and_resumed_it_is_rolled_back_all_the_same(
     assert deployment.has_table("broken", replaced)
     application = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook%'"
     assert deployment.shop.sql(application) == "0"
+
+
+@pytest.mark.parametrize("command", ["resume", "abort"])
+def test_killed_while_everybody_is_kept_out_they_are_let_in_by_resume_and_by_abort(
+    deployment: Deployment, command: str
+) -> None:
+    deployment.write()
+    shop, place = deployment.shop, deployment.place
+    with shop.frozen_session():
+        process = place.start("run", "deploy.yaml")
+        place.eventually(lambda: not shop.is_open(), "everybody is kept out", within_s=30.0)
+        place.kill(process)
+        assert not shop.is_open()
+    (run_id,) = [run["id"] for run in place.history() if run["runbook"] == "rollback"]
+
+    if command == "resume":
+        told = place.runbook("resume")
+        assert told.status == 3, told.text
+    else:
+        told = place.runbook("abort", run_id, "--reason", "mended by hand")
+        assert told.status == 0, told.text
+
+    assert shop.is_open()
+    assert deployment.orders() == (ROWS, 0)
+    assert deployment.has_table("broken") is (command == "abort")
