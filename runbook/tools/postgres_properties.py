@@ -61,6 +61,8 @@ class Properties(BaseModel):
     """libc's locale for characters."""
     locale: str | None
     """Of another provider than libc."""
+    icu_rules: str | None = None
+    """What its order of text adds to the locale's."""
     tablespace: str
     """Where its files lie."""
     connection_limit: int
@@ -77,11 +79,12 @@ def properties_of(connection: "Connection[Any]", database: str) -> Properties:
     """The properties of a database that is there."""
     version = connection.info.server_version
     locale = "datlocale" if version >= 170000 else "daticulocale" if version >= 150000 else "NULL"
+    rules = "daticurules" if version >= 160000 else "NULL"
     provider = "datlocprovider::text" if version >= 150000 else "'c'"
     row = connection.execute(
         f"""SELECT r.rolname, pg_encoding_to_char(d.encoding), {provider}, d.datcollate,
                    d.datctype, {locale}, t.spcname, d.datconnlimit,
-                   shobj_description(d.oid, 'pg_database'), d.datacl IS NOT NULL
+                   shobj_description(d.oid, 'pg_database'), d.datacl IS NOT NULL, {rules}
             FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
             JOIN pg_tablespace t ON t.oid = d.dattablespace
             WHERE d.datname = %s""",
@@ -95,6 +98,7 @@ def properties_of(connection: "Connection[Any]", database: str) -> Properties:
         collate=row[3],
         ctype=row[4],
         locale=row[5],
+        icu_rules=row[10],
         tablespace=row[6],
         connection_limit=row[7],
         comment=row[8],
@@ -168,6 +172,8 @@ def creating(database: str, wanted: Properties, version: int) -> "Composed":
         parts.append(SQL("LOCALE_PROVIDER {}").format(Identifier(wanted.provider)))
     if wanted.provider == "icu":
         parts.append(SQL("ICU_LOCALE {}").format(Literal(wanted.locale)))
+    if wanted.icu_rules is not None:
+        parts.append(SQL("ICU_RULES {}").format(Literal(wanted.icu_rules)))
     if wanted.provider == "builtin":
         parts.append(SQL("BUILTIN_LOCALE {}").format(Literal(wanted.locale)))
     return Composed(parts).join(" ")

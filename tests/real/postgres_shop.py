@@ -111,7 +111,7 @@ class Shop:
 
     def dumped(self) -> str:
         """All of the database as text, told by PostgreSQL itself; what differs each time is out."""
-        words = ["pg_dump", "-U", "boss", "--create", "shop"]
+        words = ["pg_dump", "-U", "boss", "--create", self.database.database]
         text = self.stack.compose("exec", "-T", "postgres", *words)
         lines = [line for line in text.splitlines() if not re.match(r"\\(un)?restrict ", line)]
         # PostgreSQL itself writes this expression otherwise once it has read it again.

@@ -119,6 +119,35 @@ def test_a_database_may_have_any_name(make_shop: MakeShop, database: str) -> Non
     assert len(restored.replaced.removeprefix("database ").encode()) <= 63
 
 
+@pytest.mark.parametrize(
+    ("version", "locale"),
+    [
+        ("17", "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk' ICU_RULES '&a < z' LOCALE 'C'"),
+        ("17", "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"),
+        ("15", "LOCALE_PROVIDER icu ICU_LOCALE 'sv' LOCALE 'C'"),
+        ("15", "ENCODING LATIN1 LOCALE 'C'"),
+    ],
+)
+def test_encoding_and_locale_come_back(make_shop: MakeShop, version: str, locale: str) -> None:
+    shop = make_shop(version)
+    shop.sql(f"CREATE DATABASE shop2 TEMPLATE template0 {locale}", "postgres")
+    shop.database = shop.database.model_copy(update={"database": "shop2"})
+    shop.sql("CREATE TABLE a AS SELECT unnest(ARRAY['a', 'z', 'b', 'ä']) AS t", "shop2")
+    shop.sql("CREATE INDEX ON a (t)", "shop2")
+    catalogue = (
+        "SELECT (to_jsonb(d) - 'oid' - 'datfrozenxid' - 'datminmxid')"
+        " FROM pg_database d WHERE datname = 'shop2'"
+    )
+    before, properties = shop.dumped(), shop.sql(catalogue, "postgres")
+    shop.back_up(verify="restore")
+    shop.sql("DELETE FROM a", "shop2")
+
+    shop.restore()
+
+    assert shop.dumped() == before
+    assert shop.sql(catalogue, "postgres") == properties
+
+
 def test_an_unknown_user_with_the_databases_name_is_no_absent_database(
     make_shop: MakeShop,
 ) -> None:
