@@ -53,10 +53,8 @@ def make_shop(root: Path, rows: int, objects: int, *, verify: str) -> tuple[Shop
     """The stack at its second release, and its world before; backed up both ways."""
     name = f"rbbench{os.getpid()}{verify.replace('_', '')}"
     stack = Stack(root=root, project=name, make_context=unused, eventually=unused)
-    shop = Shop(stack=stack, rows=rows)
+    shop = Shop(stack=stack, rows=rows, verify=verify)
     shop.make()
-    deploy = shop.repository / "runbooks" / "deploy.yaml"
-    deploy.write_text(deploy.read_text().replace("verify: restore", f"verify: {verify}"))
     shop.deployed("v1")
     for number in range(objects):
         shop.order(f"object-{number}")

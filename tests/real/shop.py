@@ -88,6 +88,8 @@ class Shop:
 
     stack: Stack
     rows: int = 2000
+    verify: str = "restore"
+    """How the deploy seals its restore point."""
     ports: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -115,7 +117,8 @@ class Shop:
         (self.repository / "gitignore").rename(self.repository / ".gitignore")
         (self.repository / "runbooks").mkdir()
         for file in RUNBOOKS.glob("*.yaml"):
-            shutil.copy(file, self.repository / "runbooks" / file.name)
+            text = file.read_text().replace("verify: restore", f"verify: {self.verify}")
+            (self.repository / "runbooks" / file.name).write_text(text)
         text = PROJECT.format(project=self.stack.project, **self.ports)
         (self.repository / "runbooks" / "project.yaml").write_text(text)
         ports = "".join(f"{name.upper()}_PORT={port}\n" for name, port in self.ports.items())
