@@ -2,9 +2,12 @@
 
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from runbook.errors import StepError
@@ -117,3 +120,50 @@ def test_a_server_killed_during_the_restore_is_started_and_the_restore_goes_on(
     assert failed is None or expected == ROWS + 1
     shop.restore(progress=context.progress)
     assert count(shop) == ROWS
+
+
+def test_nothing_that_busy_clients_were_told_is_written_is_lost(make_shop: MakeShop) -> None:
+    shop = make_shop("17")
+    shop.sql("CREATE TABLE orders (id bigint PRIMARY KEY)")
+    shop.back_up(verify="restore")
+    network = shop.stack.containers()["postgres"]["NetworkSettings"]["Networks"]
+    host = next(iter(network.values()))["IPAddress"]
+    is_over = threading.Event()
+    told: list[int] = []
+    gaps: list[float] = []
+
+    def write(client: int) -> None:
+        number, last = client, time.monotonic()
+        while not is_over.is_set():
+            with (
+                suppress(psycopg.Error),
+                psycopg.connect(
+                    host=host, user="boss", password="hush", dbname="shop", autocommit=True
+                ) as connection,
+            ):
+                while not is_over.is_set():
+                    number += 10
+                    connection.execute("INSERT INTO orders VALUES (%s)", [number])
+                    told.append(number)
+                    gaps.append(time.monotonic() - last)
+                    last = time.monotonic()
+
+    clients = [threading.Thread(target=write, args=(client,)) for client in range(4)]
+    for client in clients:
+        client.start()
+    shop.stack.eventually(lambda: len(told) > 200, "the clients are busy")
+    restored = shop.restore()
+    before = len(told)
+    shop.stack.eventually(lambda: len(told) > before + 200, "the clients are busy again")
+    is_over.set()
+    for client in clients:
+        client.join()
+
+    replaced = restored.replaced.removeprefix("database ")
+    shop.sql(f'ALTER DATABASE "{replaced}" ALLOW_CONNECTIONS true', "postgres")
+    then = set(map(int, shop.sql("SELECT id FROM orders", replaced).split()))
+    now = set(map(int, shop.sql("SELECT id FROM orders").split()))
+    assert set(told) <= then | now
+    assert not then & now
+    assert len(then) > 200
+    assert max(gaps) < 5.0
