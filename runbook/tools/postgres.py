@@ -30,8 +30,10 @@ _UNBOUNDED = " ".join(
 PATIENCE_S = 60.0
 """For a server to start, and for sessions to end."""
 _POLL_S = 0.1
-_STARTING = ("starting up", "not yet accepting", "shutting down", "refused", "No route", "timeout")
-"""What is said of a server that will answer in a while."""
+_STARTING = ("starting up", "not yet accepting", "shutting down", "in recovery mode")
+"""What a server says of itself that will answer in a while."""
+_SILENT = ("refused", "No route", "timeout")
+"""What is said of one that may be on its way, where we have started it."""
 
 Sleep = Callable[[float], None]
 
@@ -198,8 +200,8 @@ def _server_of(
 
 
 def _await(server: Server, sleep: Sleep, patience_s: float) -> None:
-    # Only what we have just started will come up by itself.
-    until = time.monotonic() + (patience_s if server.container_id else 0.0)
+    until = time.monotonic() + patience_s
+    signs = _STARTING + (_SILENT if server.container_id else ())
     while True:
         try:
             with server.admin() as connection:
@@ -208,7 +210,7 @@ def _await(server: Server, sleep: Sleep, patience_s: float) -> None:
         except Unfit:
             raise
         except StepError as error:
-            is_starting = any(word in error.message for word in _STARTING)
+            is_starting = any(sign in error.message for sign in signs)
             if not is_starting or time.monotonic() > until:
                 raise Unfit(
                     f"the server at {server.host}:{server.port} does not answer: {error.message}",

@@ -127,7 +127,7 @@ def remove_containers(operation: str) -> None:
         label = f"{docker.OPERATION_LABEL}={operation}"
         for container in client.containers.list(all=True, filters={"label": label}):
             try:
-                container.remove(force=True)
+                container.remove(force=True, v=True)
             except APIError as error:
                 # Gone, or on its way: the engine removes it by itself.
                 if error.status_code not in (404, 409):

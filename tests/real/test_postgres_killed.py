@@ -1,5 +1,6 @@
 """Killed at any moment, PostgreSQL's backup and restore get to the same end when entered again."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from runbook.steps import backup_db, restore_db
 from runbook.steps.backup_db import BackupDb
 from runbook.steps.restore_db import RestoreDb
 from runbook.tools.docker import OPERATION_LABEL
+from runbook.tools.postgres_dump import remove_containers
 from tests.real.postgres_shop import MakeShop, Shop
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -106,3 +108,17 @@ def test_killed_while_everybody_is_kept_out_they_are_let_in_again_by_the_probe(
     assert count(shop) == ROWS + 1
     shop.did(restore_db, "restore", spec, progress=context.progress)
     assert count(shop) == ROWS
+
+
+def test_a_helper_container_that_outlived_its_step_is_removed_with_its_volume(shop: Shop) -> None:
+    label = f"{OPERATION_LABEL}=op-{shop.stack.project}"
+    image = "runbook-test/postgres:17"
+    container = shop.stack.docker("create", "--label", label, image).strip()
+    mounts = json.loads(shop.stack.docker("inspect", container))[0]["Mounts"]
+    assert [mount["Type"] for mount in mounts] == ["volume"]
+
+    remove_containers(f"op-{shop.stack.project}")
+
+    names = shop.stack.docker("volume", "ls", "--quiet").split()
+    assert mounts[0]["Name"] not in names
+    assert shop.stack.docker("ps", "-aq", "--filter", f"label={label}") == ""
