@@ -26,7 +26,7 @@ from runbook.restore.postgres_commands import succeed
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
 from runbook.tools.postgres import Server
-from runbook.tools.postgres_content import content_of, schema_digest
+from runbook.tools.postgres_content import content_of, schema_digest, sequences_of
 from runbook.tools.postgres_dump import Programs, remove_containers
 from runbook.tools.postgres_properties import (
     creating,
@@ -110,8 +110,11 @@ class PostgresWay:
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             version = postgres.version_of(connection)
             programs = Programs(server=server, version=version, operation=ctx.operation)
+            # Before the dump, which then has each at least so far: somebody may be counting on.
+            sequences = sequences_of(connection)
             succeed(programs.dump(self._name, dump, snapshot=str(row[0] if row else "")), ctx)
             content = content_of(connection, check=ctx.check)
+            content = content.model_copy(update={"sequences": sequences})
             properties = properties_of(connection, self._name)
             extensions, roles = extensions_of(connection), roles_of(connection)
             for subscription in subscriptions_of(connection):

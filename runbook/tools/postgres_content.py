@@ -171,15 +171,19 @@ def content_of(
         tables[f"{schema}.{table}"] = _table_content(connection, schema, table)
     return Content(
         tables=tables,
-        sequences={
-            f"{row[0]}.{row[1]}": int(row[2]) for row in connection.execute(_SEQUENCES).fetchall()
-        },
+        sequences=sequences_of(connection),
         large_objects=_large_objects(connection),
         definitions={
             sort: _digest(connection.execute(query).fetchall())
             for sort, query in _DEFINITIONS.items()
         },
     )
+
+
+def sequences_of(connection: "Connection[Any]") -> dict[str, int]:
+    """How far each sequence has counted, right now: they know no snapshot."""
+    rows = connection.execute(_SEQUENCES).fetchall()
+    return {f"{row[0]}.{row[1]}": int(row[2]) for row in rows}
 
 
 def _table_content(connection: "Connection[Any]", schema: str, table: str) -> TableContent:

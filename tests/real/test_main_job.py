@@ -1,5 +1,6 @@
 """The main job on the sample stack: every release ends as it must, and nothing is ever lost."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -100,3 +101,35 @@ def test_a_rollback_by_hand_that_keeps_the_data_leaves_them_live(shop: Shop) -> 
     assert (after.commit, after.images) == (before.commit, before.images)
     assert after.services == before.services
     assert shop.sql("SELECT name FROM items") == "since"
+
+
+def test_of_what_is_written_meanwhile_nothing_is_lost(shop: Shop) -> None:
+    shop.deployed("v1")
+    acknowledged: list[str] = []
+    is_over = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            if shop.ask("/items", {"name": f"item-{number}"}):
+                acknowledged.append(f"item-{number}")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    told = shop.deploy("bad-all", watch="20s")
+    is_over.set()
+    writer.join()
+
+    assert told.status == 3, told.text
+    (replaced,) = shop.sql(
+        "SELECT datname FROM pg_database WHERE datname LIKE 'shop\\_\\_old%'"
+    ).split()
+    shop.sql(f"ALTER DATABASE {replaced} ALLOW_CONNECTIONS true", "postgres")
+    rows = {*shop.sql("SELECT name FROM items").split()}
+    # The migration that was undone had given each name an exclamation mark.
+    rows |= {*shop.sql("SELECT rtrim(name, '!') FROM items", replaced).split()}
+    kept = {part for path in (shop.state / "replaced").rglob("*") for part in path.parts}
+    assert len(acknowledged) > 10
+    assert set(acknowledged) <= rows
+    assert set(acknowledged) <= shop.objects() | kept
