@@ -309,10 +309,9 @@ class PostgresWay:
         name = self.database.name
         if entry.content is None:
             return [f"database `{name}` did not exist then"]
-        then = {table: found.rows for table, found in entry.content.tables.items()}
         try:
             with self.reach(ctx).connect(self._name) as connection:
-                return postgres_needs.written_since(connection, name, then)
+                return postgres_needs.written_since(connection, name, entry.content.tables)
         except Absent:
             return [f"database `{name}` does not exist any more"]
 

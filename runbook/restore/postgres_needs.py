@@ -1,6 +1,6 @@
 """What preflight and people are told of a PostgreSQL database and its way back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from runbook.resources import Postgres
 from runbook.restore.manifest import PostgresEntry
 from runbook.tools import postgres
 from runbook.tools.postgres import Server
-from runbook.tools.postgres_content import row_counts
+from runbook.tools.postgres_content import TableContent, rewritten, row_counts
 from runbook.tools.postgres_dump import missing_programs
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Reach = Callable[[], Server]
 _SHOWN_TABLES = 20
+_COMPARING_S = 1.0
+"""For reading rows again, in the midst of an outage."""
 
 
 def missing(database: Postgres, reach: Reach) -> list[str]:
@@ -87,18 +89,26 @@ def place_and_size(name: str, reach: Reach) -> tuple[Path | None, int]:
     return place if place and place.exists() else None, int(row[0]) if row else 0
 
 
-def written_since(connection: "Connection[Any]", name: str, then: dict[str, int]) -> list[str]:
-    """Which tables have other numbers of rows than then, a line each."""
+def written_since(
+    connection: "Connection[Any]", name: str, then: Mapping[str, TableContent]
+) -> list[str]:
+    """Which tables hold more, fewer or other rows than then, a line each."""
     now = row_counts(connection)
-    changed = [
-        f"{name}.{table.removeprefix('public.')}: {then.get(table, 0)} rows then,"
-        f" {now.get(table, 0)} now"
-        for table in sorted(then.keys() | now.keys())
-        if then.get(table) != now.get(table)
-    ]
+    same = {table: content for table, content in then.items() if now.get(table) == content.rows}
+    others, unread = rewritten(connection, same, budget_s=_COMPARING_S)
+    changed = []
+    for table in sorted(then.keys() | now.keys()):
+        rows = then[table].rows if table in then else 0
+        title = f"{name}.{table.removeprefix('public.')}"
+        if table in others:
+            changed.append(f"{title}: {rows} rows then and now, not the same ones")
+        elif table not in same:
+            changed.append(f"{title}: {rows} rows then, {now.get(table, 0)} now")
     more = len(changed) - _SHOWN_TABLES
     shown = changed[:_SHOWN_TABLES] + ([f"and {more} tables more"] if more > 0 else [])
-    return shown or [f"database `{name}` has as many rows as then"]
+    if unread:
+        shown.append(f"{name}: {unread} large tables have as many rows as then; more is not known")
+    return shown or [f"database `{name}` holds the same rows as then"]
 
 
 def by_hand(database: Postgres, program: str) -> str:

@@ -9,6 +9,7 @@ from runbook.errors import StepError, Unfit
 from runbook.kinds import HalfDone
 from runbook.resources import Postgres
 from runbook.restore.databases import way_of
+from runbook.restore.manifest import PostgresEntry
 from runbook.steps import backup_db, load_restore_point, restore_db
 from runbook.steps.backup_db import BackupDb
 from runbook.steps.load_restore_point import LoadRestorePoint
@@ -297,3 +298,29 @@ def test_the_probe_of_a_switch_does_not_take_another_database_for_the_restored_o
     found = restore_db.STEP.probe(RestoreDb(database=shop.database), context)
 
     assert isinstance(found, HalfDone)
+
+
+def test_what_was_written_since_is_told_table_by_table(make_shop: MakeShop) -> None:
+    shop = make_shop("17")
+    for table in ("added", "removed", "rewritten", "untouched"):
+        shop.sql(f"CREATE TABLE {table} AS SELECT n FROM generate_series(1, 50) n")
+    shop.sql("CREATE TABLE large AS SELECT repeat(n::text, 90) t FROM generate_series(1, 400000) n")
+    shop.back_up(verify="checksum")
+    outputs = shop.completed[-1].outputs["written_since"]
+    shop.sql("INSERT INTO added VALUES (0); DELETE FROM removed WHERE n < 11")
+    shop.sql("UPDATE rewritten SET n = -n WHERE n = 7; CREATE TABLE created AS SELECT 1")
+    way = way_of(shop.database)
+    backup = next(step.outputs["entry"] for step in shop.completed if step.kind == "backup_db")
+
+    told = way.written_since(PostgresEntry.model_validate(backup), shop.context("look"))
+
+    assert outputs in (
+        ["database `db` holds the same rows as then"],
+        ["db: 1 large tables have as many rows as then; more is not known"],
+    )
+    assert told[:4] == [
+        "db.added: 50 rows then, 51 now",
+        "db.created: 0 rows then, 1 now",
+        "db.removed: 50 rows then, 40 now",
+        "db.rewritten: 50 rows then and now, not the same ones",
+    ]
