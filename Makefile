@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Most tests on real servers wait more than they work.
+WORKERS := $(shell echo $$((2 * $$(nproc))))
 
 .PHONY: demo test test-fast check generate fix bench
 
@@ -17,7 +19,7 @@ demo: $(READY)                ## deploy a sample shop: no container, no database
 
 test: $(READY)                ## everything, on real servers that it sets up
 	@$(BIN)/python -m tests.real.ground
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n $(WORKERS)
 
 test-fast: $(READY)           ## what takes a second or two each
 	@$(BIN)/python -m pytest -n auto -m "not slow and not real"
