@@ -19,7 +19,7 @@ demo: $(READY)                ## deploy a sample shop: no container, no database
 
 test: $(READY)                ## everything, on real servers that it sets up
 	@$(BIN)/python -m tests.real.ground
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: $(READY)           ## what takes a second or two each
 	@$(BIN)/python -m pytest -n auto -m "not slow and not real"
