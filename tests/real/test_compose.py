@@ -19,7 +19,7 @@ from tests.real.conftest import MakeStack, Stack
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SLOW_ROUNDS = "interval: 30s, timeout: 5s, retries: 3"
+SLOW_ROUNDS = "interval: 300s, timeout: 5s, retries: 3"
 STACK = f"""
     services:
       store:
@@ -69,7 +69,7 @@ def test_everything_is_up_as_soon_as_it_is_ready_and_not_at_the_engines_next_rou
 
     result = up(stack)
 
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 120  # the engine would not have looked once
     assert result.changed
     assert set(result.outputs.services) == {"store", "prepare", "web"}
     assert stack.is_running("web")
@@ -134,9 +134,9 @@ def test_who_cannot_hear_the_signal_is_not_waited_for(make_stack: MakeStack) -> 
     up(stack)
     began = time.monotonic()
 
-    run(compose_stop, ComposeStop(stack=stack.resource), stack)
+    run(compose_stop, ComposeStop(stack=stack.resource, grace=300), stack)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 120
     assert not any(each["State"]["Running"] for each in stack.containers().values())
 
 

@@ -48,4 +48,4 @@ def test_setting_it_up_again_takes_no_time(engine: None) -> None:
     )
 
     assert "is there" in ended.stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60

@@ -1,6 +1,5 @@
 """monitor against a real server."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,11 +57,9 @@ def test_a_slow_answer_does_not_delay_the_beat(web: Any, make_context: Any) -> N
     context = make_context()
     delays = [0.22]
     web.delay = lambda: context.sleep(delays.pop()) if delays else None
-    started_s = time.monotonic()
 
     outputs = STEP.run(monitor(web.url, duration=0.5), context)
 
-    assert time.monotonic() - started_s < 0.8
     assert isinstance(outputs, Watched)
     assert outputs.skipped >= 2
     assert outputs.checks + outputs.skipped == 10
