@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from runbook.core.plan import Effect
-from runbook.errors import CommandFailed, StepError
+from runbook.errors import CommandFailed, StepError, StepStopped, TimedOut
 from runbook.kinds import (
     Context,
     Done,
+    HalfDone,
     NotDone,
     Outputs,
     ProbeResult,
@@ -23,9 +24,10 @@ from runbook.kinds import (
     Spec,
     StepKind,
 )
-from runbook.resources import Compose, Database
+from runbook.resources import Compose, Database, PossiblySecret
 from runbook.restore.databases import way_of
 from runbook.tools import compose, docker
+from runbook.tools.containers import log_tail
 from runbook.tools.process import Command
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 _MARK = "-rb-"
 _POLL_S = 0.1
 _BYTES_A_SECOND = 1e6
-_TAIL_LINES = 10
 
 
 class ComposeRun(Spec):
@@ -58,8 +59,8 @@ class ComposeRun(Spec):
     """Whose image, volumes and networks the container has."""
     command: list[str] = Field(min_length=1)
     """Program and arguments; no shell."""
-    environment: dict[str, str] = Field(default_factory=dict)
-    """Variables besides the service's own."""
+    environment: dict[str, PossiblySecret] = Field(default_factory=dict)
+    """Variables besides the service's own; the place for secrets."""
     changes: Resource[Database] | None = None
     """The database that it may change; absent: it counts as having changed something."""
 
@@ -82,9 +83,15 @@ def _run(spec: ComposeRun, ctx: Context) -> Result[RunEnded]:
     elif before is not None:
         ctx.record_progress({"before": before})
     with docker.engine() as client:
-        container = _find(client, name) or _started(client, spec, name, ctx)
-        code = _follow(container, ctx)
-        tail = _tail(container)
+        try:
+            container = _find(client, name) or _started(client, spec, name, ctx)
+            if container.status == "created":
+                container.start()
+            code = _follow(container, ctx)
+        except (TimedOut, StepStopped):
+            _stop(client, name, ctx)
+            raise
+        tail = log_tail(container)
         changed = before is None or _state(spec, ctx) != before
         if code != 0:
             raise CommandFailed(
@@ -98,8 +105,21 @@ def _run(spec: ComposeRun, ctx: Context) -> Result[RunEnded]:
 
 def _started(client: "DockerClient", spec: ComposeRun, name: str, ctx: Context) -> "Container":
     _remove_older(client, spec, ctx)
+    service = compose.services(spec.stack).get(spec.service)
+    if service is not None and docker.image_id(client, service.image) is None:
+        raise StepError(
+            f"there is no image `{service.image}`, which service `{spec.service}` runs",
+            hint="put a `compose_build` or `restore_images` step before this one",
+            is_retryable=False,
+            changed=False,
+        )
     told = ctx.run(_start(spec, name))
     container = _find(client, name)
+    if container is None and told.exit_code == 0:
+        raise StepError(
+            f"container `{name}` is gone: nothing tells how the command in it has ended",
+            is_retryable=False,
+        )
     if container is None or container.status == "created":
         raise CommandFailed(
             f"Compose could not start a container of `{spec.service}`",
@@ -111,9 +131,8 @@ def _started(client: "DockerClient", spec: ComposeRun, name: str, ctx: Context) 
 
 
 def _start(spec: ComposeRun, name: str) -> Command:
-    variables = [f"{key}={value}" for key, value in spec.environment.items()]
     return compose.run_detached(
-        spec.stack, spec.service, spec.command, name=name, environment=variables
+        spec.stack, spec.service, spec.command, name=name, environment=spec.environment
     )
 
 
@@ -134,7 +153,7 @@ def _remove_older(client: "DockerClient", spec: ComposeRun, ctx: Context) -> Non
     """Remove what earlier attempts, and earlier runs, have left; none of them may still run."""
     for container in docker.containers(client, spec.stack.project, spec.service, one_off=True):
         is_ours = _MARK in (container.name or "")
-        if is_ours and container.status == "running":
+        if is_ours and container.status not in ("created", "exited", "dead"):
             raise StepError(
                 f"`{container.name}`, of an earlier attempt, still runs",
                 hint=f"docker wait {container.name}",
@@ -162,9 +181,12 @@ def _follow(container: "Container", ctx: Context) -> int:
         ctx.sleep(_POLL_S + len(printed) / _BYTES_A_SECOND)
 
 
-def _tail(container: "Container") -> tuple[str, ...]:
-    printed: bytes = container.logs(tail=_TAIL_LINES)
-    return tuple(printed.decode("utf-8", "replace").splitlines())
+def _stop(client: "DockerClient", name: str, ctx: Context) -> None:
+    """Stop the container: who gave up the command must not have it go on behind their back."""
+    container = _find(client, name)
+    if container is not None and container.status not in ("created", "exited", "dead"):
+        container.stop()
+        ctx.log(f"stopped container `{name}` before its end")
 
 
 def _state(spec: ComposeRun, ctx: Context) -> str | None:
@@ -177,11 +199,14 @@ def _probe(spec: ComposeRun, ctx: Context) -> ProbeResult[RunEnded]:
         container = _find(client, name)
         if container is None:
             return NotDone(f"there is no container `{name}`")
+        if container.status == "created":
+            return NotDone(f"container `{name}` was never started")
         code = _follow(container, ctx)
-    if code != 0:
-        return NotDone(f"container `{name}` ended with exit code {code}")
     before = (ctx.progress or {}).get("before")
     changed = before is None or _state(spec, ctx) != before
+    if code != 0:
+        reason = f"container `{name}` ended with exit code {code}"
+        return HalfDone(reason) if changed else NotDone(reason)
     outputs = RunEnded(exit_code=0, container=name)
     return Done(outputs, f"container `{name}` ended with exit code 0", changed=changed)
 

@@ -16,6 +16,7 @@ from runbook.tools.containers import stop_for_good
 
 _POLL_S = 0.05
 _ABOVE_GRACE_S = 60.0
+_RUNS = ("running", "paused", "restarting")
 
 
 class ComposeStop(Spec):
@@ -60,7 +61,7 @@ def _run(spec: ComposeStop, ctx: Context) -> Result[ServicesStopped]:
             for container in docker.containers(client, spec.stack.project)
             if _is_meant(spec, docker.service_of(container))
         ]
-        names |= {docker.service_of(each) for each in there if each.status != "exited"}
+        names |= {docker.service_of(each) for each in there if each.status in _RUNS}
         ctx.record_progress({"stopping": [*sorted(names)]})
         with ThreadPoolExecutor(max_workers=max(len(there), 1)) as pool:
             stopping = [

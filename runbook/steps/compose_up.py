@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from runbook.core.plan import Effect, Rerun
+from runbook.core.plan import Effect, Json, Rerun
 from runbook.errors import CommandFailed, StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
@@ -70,25 +70,34 @@ def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
     with docker.engine() as client:
         layers = compose.in_order(found, spec.services or list(found))
         everything = [name for layer in layers for name in layer]
-        before = _states(client, spec.stack)
+        before = (ctx.progress or {}).get("before")
+        if before is None:
+            before = _states(client, spec.stack)
+            ctx.record_progress({"before": before})
         _repair_names(client, spec.stack, ctx)
         _create(client, spec, [found[name] for name in everything], ctx)
+        until = time.monotonic() + spec.ready_within
         for layer in layers:
-            _await(client, spec, _awaited(found, layer), found, ctx)
+            _await(client, spec, _awaited(found, layer), found, ctx, until)
             for name in layer:
                 is_one_shot = name in _one_shots(found)
                 _start(client, spec.stack, found[name], ctx, is_one_shot=is_one_shot)
-        _await(client, spec, everything, found, ctx)
+        _await(client, spec, everything, found, ctx, until)
         changed = before != _states(client, spec.stack)
         return Result(_outputs(client, spec.stack, everything), changed)
 
 
-def _states(client: "DockerClient", stack: Compose) -> set[tuple[str, str]]:
-    """Which containers there are, and since when each runs."""
-    return {
-        (str(container.id), str(container.attrs["State"]["StartedAt"]))
+def _states(client: "DockerClient", stack: Compose) -> list[Json]:
+    """All that this kind changes: each container, its name and policy, since when it runs."""
+    return [
+        [
+            str(container.id),
+            str(container.name),
+            str(container.attrs["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"),
+            str(container.attrs["State"]["StartedAt"]),
+        ]
         for container in docker.containers(client, stack.project)
-    }
+    ]
 
 
 def _create(
@@ -183,9 +192,9 @@ def _await(
     names: Sequence[str],
     found: Mapping[str, Service],
     ctx: Context,
+    until: float,
 ) -> None:
     """Until each of these services is ready, or one never will be."""
-    until = time.monotonic() + spec.ready_within
     one_shots = _one_shots(found)
     waiting = list(names)
     while waiting:
@@ -217,7 +226,7 @@ def _lacks(
 ) -> str | None:
     """Why a service is not ready; None: it is. Raises StepError where it never will be."""
     there = docker.containers(client, stack.project, service.name)
-    if not there:
+    if not there and service.replicas:
         raise StepError(f"service `{service.name}` has no container any more")
     for container in there:
         now = readiness(client, str(container.id))

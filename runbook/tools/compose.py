@@ -7,9 +7,10 @@ can tell or do by itself: docker.py and containers.py.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runbook.core.secret import Secret
 from runbook.errors import Unfit
 from runbook.resources import Compose
 from runbook.tools.process import Command, Completed, output
@@ -29,7 +30,7 @@ class Service:
     is_built: bool
     """Whether Compose builds the image."""
     restart: str = "no"
-    """As the file has it: `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`."""
+    """`no`, `always`, `unless-stopped`, `on-failure` or `on-failure:N`, as Compose sets it."""
     replicas: int = 1
     needs: Mapping[str, str] = field(default_factory=dict)
     """What it depends on, with Compose's word for the condition."""
@@ -73,12 +74,23 @@ def build(stack: Compose, services: Sequence[str], *, pull: bool) -> Command:
 
 
 def run_detached(
-    stack: Compose, service: str, argv: Sequence[str], *, name: str, environment: Sequence[str]
+    stack: Compose,
+    service: str,
+    argv: Sequence[str],
+    *,
+    name: str,
+    environment: Mapping[str, str | Secret],
 ) -> Command:
-    """Start a one-off container of a service, under a name by which it is found again."""
-    variables = [word for variable in environment for word in ("--env", variable)]
+    """Start a one-off container of a service, under a name by which it is found again.
+
+    Secrets pass by Compose's own environment, and so would win in the compose files, too.
+    """
+    secrets = {key: value for key, value in environment.items() if isinstance(value, Secret)}
+    told = [key if key in secrets else f"{key}={value}" for key, value in environment.items()]
+    variables = [word for variable in told for word in ("--env", variable)]
     words = ("run", "--detach", "--no-deps", "--name", name, *variables, service, *argv)
-    return command(stack, *words)
+    started = command(stack, *words)
+    return replace(started, environment={**started.environment, **secrets})
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -125,7 +137,7 @@ def services(stack: Compose) -> dict[str, Service]:
             name=name,
             image=found.get("image") or f"{stack.project}-{name}",
             is_built="build" in found,
-            restart=str(found.get("restart", "no")),
+            restart=_restart(found),
             is_prepared=_is_prepared(found, model),
             replicas=_replicas(found),
             needs={
@@ -174,7 +186,19 @@ def _is_prepared(service: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
 
 def _replicas(service: Mapping[str, Any]) -> int:
     deploy = service.get("deploy") or {}
-    return int(service.get("scale") or deploy.get("replicas") or 1)
+    told = (service.get("scale"), deploy.get("replicas"))
+    return next((int(count) for count in told if count is not None), 1)
+
+
+def _restart(service: Mapping[str, Any]) -> str:
+    """What stands under `deploy` wins, and has words of its own."""
+    policy = (service.get("deploy") or {}).get("restart_policy")
+    if policy is None:
+        return str(service.get("restart") or "no")
+    name = str(policy.get("condition") or "no")
+    name = {"none": "no", "any": "always"}.get(name, name)
+    retries = policy.get("max_attempts")
+    return f"{name}:{retries}" if retries and name == "on-failure" else name
 
 
 def _read(stack: Compose, *words: str) -> str:

@@ -42,8 +42,8 @@ def readiness(client: "DockerClient", container_id: str) -> Readiness:
     state = inspected["State"]
     if not state["Running"] or state.get("Restarting"):
         code = int(state.get("ExitCode") or 0)
-        policy = inspected["HostConfig"].get("RestartPolicy", {}).get("Name") or "no"
-        has_ended = state["Status"] in ("exited", "dead") and (policy == "no" or code == 0)
+        # One that its policy starts again is `restarting`, from the moment of its end.
+        has_ended = state["Status"] in ("exited", "dead")
         is_looping = int(inspected.get("RestartCount") or 0) > 2
         return Readiness(
             has_ended=has_ended or is_looping,
@@ -117,7 +117,18 @@ def stop_for_good(
     grace_s: float | None,
     log: Callable[[str], None],
 ) -> None:
-    """Stop a container so that an engine's restart does not start it again."""
+    """Stop a container so that an engine's restart does not start it again; one gone is stopped."""
+    from docker.errors import NotFound
+
+    try:
+        _stop_for_good(client, container_id, grace_s, log)
+    except NotFound:
+        log(f"container `{container_id[:12]}` is gone already")
+
+
+def _stop_for_good(
+    client: "DockerClient", container_id: str, grace_s: float | None, log: Callable[[str], None]
+) -> None:
     _update_policy(client, container_id, "no", 0)
     inspected: dict[str, Any] = client.api.inspect_container(container_id)
     if not inspected["State"]["Running"]:
@@ -133,20 +144,35 @@ def stop_for_good(
 
 
 def can_hear(inspected: dict[str, Any]) -> bool:
-    """Whether process 1 of a container handles SIGTERM: without, the kernel does not deliver it.
+    """Whether process 1 of a container hears SIGTERM: unhandled, the kernel does not deliver it.
 
-    To wait for one that cannot hear is to wait for nothing (pid_namespaces(7)).
+    To wait for one that cannot hear is to wait for nothing (pid_namespaces(7)). In doubt it can: to
+    kill one that can is to tear what it was about to write.
     """
     signal = inspected["Config"].get("StopSignal") or "SIGTERM"
     if signal not in ("SIGTERM", "15", "TERM"):
         return True
+    process = Path(f"/proc/{int(inspected['State']['Pid'])}")
     try:
-        status = Path(f"/proc/{int(inspected['State']['Pid'])}/status").read_text()
-        lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        inner = lines["NSpid"].split()
-        return inner[-1] != "1" or bool(int(lines["SigCgt"], 16) >> (_SIGTERM - 1) & 1)
+        lines = dict(
+            line.split(":\t", 1)
+            for line in (process / "status").read_text().splitlines()
+            if ":\t" in line
+        )
+        heard = int(lines["SigCgt"], 16) | int(lines["SigBlk"], 16)
+        is_first = lines["NSpid"].split()[-1] == "1"
+        return not is_first or bool(heard >> (_SIGTERM - 1) & 1) or _may_wait_for_signals(process)
     except (OSError, KeyError, ValueError):
         return True  # not ours to see
+
+
+def _may_wait_for_signals(process: Path) -> bool:
+    """Whether a thread sits in sigwait, as inits do (`init: true`), or nobody tells where it sits.
+
+    While it does, the kernel shows the signals that it waits for as neither caught nor blocked.
+    """
+    places = [(task / "wchan").read_text() for task in (process / "task").iterdir()]
+    return any(place in ("", "0") or "sigtimedwait" in place for place in places)
 
 
 def set_restart_policy(client: "DockerClient", container_id: str, wanted: str) -> None:

@@ -1,12 +1,12 @@
 """Compose stacks that are not the plain case: scaled, signal-blocking, stopped by hand, killed."""
 
 import json
-import subprocess
 import time
 from typing import Any
 
 import pytest
 
+from runbook.core.secret import Secret
 from runbook.errors import StepError, TimedOut
 from runbook.kinds import Done, HalfDone, NotDone, Result
 from runbook.steps import compose_down, compose_run, compose_stop, compose_up
@@ -14,6 +14,7 @@ from runbook.steps.compose_down import ComposeDown
 from runbook.steps.compose_run import ComposeRun
 from runbook.steps.compose_stop import ComposeStop
 from runbook.steps.compose_up import ComposeUp
+from runbook.tools.process import Command
 from tests.real.conftest import MakeStack, Stack
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -188,7 +189,7 @@ def test_all_that_is_waited_for_shares_the_time_there_is(make_stack: MakeStack) 
     with pytest.raises(StepError) as caught:
         up(stack, ready_within=6.0)
 
-    assert "`second` was not ready within 6 s" in caught.value.message
+    assert "`second` was not ready within 6.0s" in caught.value.message
 
 
 # --- what people do meanwhile ---------------------------------------------------------------
@@ -210,19 +211,17 @@ def test_a_container_that_is_removed_while_it_is_waited_for_fails_with_its_name(
 ) -> None:
     stack = stack_of(make_stack, "healthcheck: {test: [CMD, 'false'], interval: 300s}")
     context = stack.context()
-    shown: list[str] = []
 
     def show(line: str) -> None:
-        if line.startswith("waiting") and not shown:
+        if line.startswith("waiting"):
             stack.docker("rm", "-f", f"{stack.project}-web-1")
-        shown.append(line)
 
     context.show = show
 
     with pytest.raises(StepError) as caught:
         up(stack, context)
 
-    assert "web" in caught.value.message
+    assert "service `web` has no container any more" in caught.value.message
 
 
 def test_what_was_never_started_is_not_said_to_be_stopped(make_stack: MakeStack) -> None:
@@ -234,18 +233,38 @@ def test_what_was_never_started_is_not_said_to_be_stopped(make_stack: MakeStack)
     assert result.outputs.stopped == []
 
 
-def test_who_waits_for_a_blocked_signal_hears_it(make_stack: MakeStack) -> None:
-    program = (
-        "import signal, pathlib; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
-        " pathlib.Path('/shared/up').touch(); signal.sigwait([signal.SIGTERM]);"
-        " pathlib.Path('/shared/bye').touch()"
-    )
-    text = STACK.format(more="healthcheck: {test: [CMD, test, -e, /shared/up], interval: 300s}")
-    text = text.replace('[sleep, "600"]', json.dumps(["python3", "-c", program]))
-    stack = make_stack(text.replace("stop_grace_period: 0s", "stop_grace_period: 60s"))
+BLOCKS = [
+    *("python3", "-c"),
+    """if True:
+    import pathlib, signal, time
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    pathlib.Path("/shared/up").touch()
+    signal.sigwait([signal.SIGTERM])
+    time.sleep(2)""",
+]
+TRAPS = [
+    *("sh", "-c"),
+    "trap 'sleep 2; exit 0' TERM; touch /shared/up; while :; do sleep 0.1; done",
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        pytest.param(TRAPS, "init: true", id="an init"),
+        pytest.param(BLOCKS, "init: false", id="sigwait"),
+        pytest.param(TRAPS, "init: false", id="a handler"),
+    ],
+)
+def test_who_hears_the_stop_signal_in_any_way_is_given_its_grace(
+    make_stack: MakeStack, command: list[str], more: str
+) -> None:
+    health = "healthcheck: {test: [CMD, test, -e, /shared/up], interval: 300s}"
+    text = STACK.format(more=f"{health}\n        {more}")
+    stack = make_stack(text.replace('[sleep, "600"]', json.dumps(command)))
     up(stack)
 
-    stop(stack)
+    stop(stack, grace=60.0)
 
     assert stack.containers()["web"]["State"]["ExitCode"] == 0
 
@@ -322,14 +341,6 @@ def name_for(stack: Stack, context: Any) -> str:
 
 def create(stack: Stack, name: str, script: str) -> None:
     """What a Compose that was killed between creating and starting leaves."""
-    words = ["run", "--detach", "--no-deps", "--name", name, "web", "sh", "-c", script]
-    process = subprocess.run(
-        ["docker", "compose", "--project-name", stack.project, "--dry-run", *words],
-        cwd=stack.root,
-        capture_output=True,
-        check=False,
-    )
-    del process
     labels = [
         f"com.docker.compose.project={stack.project}",
         "com.docker.compose.service=web",
@@ -382,6 +393,51 @@ def test_images_are_not_pulled_for_a_command(make_stack: MakeStack) -> None:
 
     assert "`runbook-test/not-here:1`" in caught.value.message
     assert not caught.value.changed
+
+
+def test_secrets_reach_a_command_and_no_argument_list(make_stack: MakeStack) -> None:
+    stack = stack_of(make_stack)
+    context = stack.context(step_id="migrate")
+    fields = {"service": "web", "command": ["sh", "-c", "echo $PLAIN-$HIDDEN"]}
+    spec = ComposeRun.model_validate(
+        {"stack": "stack", **fields, "environment": {"PLAIN": "a", "HIDDEN": Secret("b")}},
+        context={"resources": {"stack": stack.resource}},
+    )
+    commands: list[Command] = []
+    run = context.run
+
+    def watched(command: Command) -> Any:
+        commands.append(command)
+        return run(command)
+
+    context.run = watched
+
+    compose_run.STEP.run(spec, context)
+
+    assert "a-b" in "\n".join(context.logged)
+    assert "HIDDEN" in commands[0].argv
+    assert not any(word.startswith("HIDDEN=") for word in commands[0].argv)
+
+
+def test_a_command_whose_container_was_removed_by_hand_may_have_done_anything(
+    make_stack: MakeStack,
+) -> None:
+    stack = stack_of(make_stack)
+    context = stack.context(step_id="migrate")
+    run = context.run
+
+    def run_and_remove(command: Command) -> Any:
+        ended = run(command)
+        stack.docker("rm", "-f", name_for(stack, context))
+        return ended
+
+    context.run = run_and_remove
+
+    with pytest.raises(StepError) as caught:
+        compose_run.STEP.run(one_off(stack, "true"), context)
+
+    assert "is gone" in caught.value.message
+    assert caught.value.changed
 
 
 def test_a_command_that_ended_well_is_done_although_the_stack_is_gone(

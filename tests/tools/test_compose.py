@@ -75,7 +75,7 @@ def test_nothing_is_ever_deleted_without_being_asked() -> None:
         compose.create(stack, [], build=True),
         compose.build(stack, [], pull=True),
         compose.start(stack, "web"),
-        compose.run_detached(stack, "web", ["true"], name="n", environment=["A=b"]),
+        compose.run_detached(stack, "web", ["true"], name="n", environment={"A": "b"}),
     ]
 
     words = {word for command in built for word in command.argv}
