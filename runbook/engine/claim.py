@@ -4,6 +4,7 @@ It outlives the runs, so that a second journal (another user's, another machine'
 engine) does not act on what the first has in hand.
 """
 
+import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from runbook.engine.scene import Scene
 from runbook.errors import ClaimHeld
 from runbook.resources import Compose
 from runbook.tools import docker
-from runbook.tools.files import write_durably
+from runbook.tools.files import fsync_directory, write_durably
 
 _JOURNAL = "runbook.journal"
 _LABELS = {"host": "runbook.host", "user": "runbook.user", "state_dir": "runbook.state-dir"}
@@ -46,7 +47,12 @@ def stake(scene: Scene, state: RunState, *, state_dir: Path, user: str) -> None:
 
 
 def _held(project: str, found: Mapping[str, str]) -> ClaimHeld:
-    journal = found.get(_JOURNAL, "unknown")
+    journal = found.get(_JOURNAL)
+    if journal is None:
+        return ClaimHeld(
+            f"volume `{project}_runbook` is not a claim, and takes the name of one",
+            hint=f"give the volume another name than `runbook` in the compose file of `{project}`",
+        )
     user, host = found.get(_LABELS["user"], "?"), found.get(_LABELS["host"], "?")
     place = found.get(_LABELS["state_dir"], "?")
     return ClaimHeld(
@@ -61,7 +67,13 @@ def journal_id(state_dir: Path) -> str:
     path = state_dir / "journal.id"
     with suppress(FileNotFoundError):
         return path.read_text().strip()
-    write_durably(path, f"{uuid4().hex}\n".encode())
+    own = uuid4().hex
+    part = path.with_name(f".{path.name}.{own}")
+    write_durably(part, f"{own}\n".encode())
+    with suppress(FileExistsError):  # of those who come at once, the first has named it
+        os.link(part, path)
+    part.unlink()
+    fsync_directory(path.parent)
     return path.read_text().strip()
 
 

@@ -101,6 +101,7 @@ class Stack:
             if found := self.docker(*listed, "--filter", label).split():
                 assert kind
                 self.docker(*removed, *found)
+        self.docker("volume", "rm", "-f", f"{self.project}_runbook")  # the claim bears no label
 
 
 MakeStack = Callable[[str], Stack]
