@@ -198,6 +198,15 @@ class Absent(StepError):
     code = "RB711"
 
 
+class EngineGone(StepError):
+    """The container engine answered, and does not any more: it restarts, or it has stopped.
+
+    What it was told to do before may have been done. See `docker info`, then `runbook resume`.
+    """
+
+    code = "RB712"
+
+
 class Unfit(StepError):
     """Something that the run needs is missing or unfit, found before anything was changed.
 

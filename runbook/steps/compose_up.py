@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from runbook.core.plan import Effect, Json, Rerun
-from runbook.errors import CommandFailed, StepError
+from runbook.errors import CommandFailed, EngineGone, StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
 from runbook.tools import compose, docker
@@ -67,24 +67,45 @@ def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
             is_retryable=False,
             changed=False,
         )
-    with docker.engine() as client:
-        layers = compose.in_order(found, spec.services or list(found))
-        everything = [name for layer in layers for name in layer]
-        before = (ctx.progress or {}).get("before")
-        if before is None:
-            before = _states(client, spec.stack)
-            ctx.record_progress({"before": before})
-        _repair_names(client, spec.stack, ctx)
-        _create(client, spec, [found[name] for name in everything], ctx)
-        until = time.monotonic() + spec.ready_within
-        for layer in layers:
-            _await(client, spec, _awaited(found, layer), found, ctx, until)
-            for name in layer:
-                is_one_shot = name in _one_shots(found)
-                _start(client, spec.stack, found[name], ctx, is_one_shot=is_one_shot)
-        _await(client, spec, everything, found, ctx, until)
-        changed = before != _states(client, spec.stack)
-        return Result(_outputs(client, spec.stack, everything), changed)
+    while True:
+        try:
+            with docker.engine() as client:
+                return _bring_up(client, spec, found, ctx)
+        except EngineGone as error:
+            _await_engine(spec, ctx, error)
+
+
+def _bring_up(
+    client: "DockerClient", spec: ComposeUp, found: Mapping[str, Service], ctx: Context
+) -> Result[ServicesUp]:
+    layers = compose.in_order(found, spec.services or list(found))
+    everything = [name for layer in layers for name in layer]
+    before = (ctx.progress or {}).get("before")
+    if before is None:
+        before = _states(client, spec.stack)
+        ctx.record_progress({"before": before})
+    _repair_names(client, spec.stack, ctx)
+    _create(client, spec, [found[name] for name in everything], ctx)
+    until = time.monotonic() + spec.ready_within
+    for layer in layers:
+        _await(client, spec, _awaited(found, layer), found, ctx, until)
+        for name in layer:
+            is_one_shot = name in _one_shots(found)
+            _start(client, spec.stack, found[name], ctx, is_one_shot=is_one_shot)
+    _await(client, spec, everything, found, ctx, until)
+    changed = before != _states(client, spec.stack)
+    return Result(_outputs(client, spec.stack, everything), changed)
+
+
+def _await_engine(spec: ComposeUp, ctx: Context, error: EngineGone) -> None:
+    """Until an engine that restarts meanwhile answers again; as long as a service may take."""
+    ctx.log(f"{error.message}; waiting for it")
+    until = time.monotonic() + spec.ready_within
+    while docker.missing_engine():
+        if time.monotonic() > until:
+            raise error
+        ctx.show("waiting for the container engine")
+        ctx.sleep(POLL_S)
 
 
 def _states(client: "DockerClient", stack: Compose) -> list[Json]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook.errors import StepError, Unfit
+from runbook.errors import EngineGone, StepError, Unfit
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,6 +31,7 @@ def engine(*, timeout_s: float = 60.0) -> Iterator["DockerClient"]:
     Raises:
         Unfit: no engine answers, or it refuses us.
         StepError: it refuses a request.
+        EngineGone: it does not answer any more.
     """
     import docker
     from docker.errors import APIError, DockerException
@@ -48,7 +49,7 @@ def engine(*, timeout_s: float = 60.0) -> Iterator["DockerClient"]:
     except APIError as error:
         raise StepError(f"the container engine refuses: {error.explanation or error}") from error
     except (DockerException, RequestException) as error:
-        raise StepError(f"the container engine does not answer any more: {error}") from error
+        raise EngineGone(f"the container engine does not answer any more: {error}") from error
     finally:
         client.close()
 
@@ -113,8 +114,10 @@ def volume_place(name: str) -> Path | None:
 def make_volume(name: str, labels: Mapping[str, str]) -> dict[str, str]:
     """The labels of the volume of that name, which is made with these where there is none."""
     with engine() as client:
-        volume = client.volumes.create(name=name, labels=dict(labels))
-        return dict(volume.attrs.get("Labels") or {})
+        client.volumes.create(name=name, labels=dict(labels))
+        # What `create` answers may lack the labels of a volume that was there before the engine's
+        # last restart (20.10, seen).
+        return dict(client.volumes.get(name).attrs.get("Labels") or {})
 
 
 def remove_volumes(label: str) -> list[str]:

@@ -24,7 +24,10 @@ STACK = """
         volumes: ["shared:/shared"]
     volumes: {shared: {}}
 """
-MIGRATE = "echo began >> /shared/log; until test -e /shared/go; do sleep 0.1; done; echo ended >> /shared/log"
+MIGRATE = (
+    "echo began >> /shared/log; until test -e /shared/go; do sleep 0.1; done;"
+    " echo ended >> /shared/log"
+)
 RUNBOOK = """
     runbook: v1
     name: migrate
