@@ -10,7 +10,6 @@ incumbent's take 84 s: that part of the script's time is missing here.
 """
 
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -49,11 +48,8 @@ def unused(*_words: Any, **_fields: Any) -> Any:
     raise NotImplementedError
 
 
-def make_shop(root: Path, rows: int, objects: int, *, verify: str) -> tuple[Shop, World]:
-    """The stack at its second release, and its world before; backed up both ways."""
-    name = f"rbbench{os.getpid()}{verify.replace('_', '')}"
-    stack = Stack(root=root, project=name, make_context=unused, eventually=unused)
-    shop = Shop(stack=stack, rows=rows, verify=verify)
+def prepare(shop: Shop, objects: int) -> World:
+    """Take the stack to its second release, backed up both ways; its world before."""
     shop.make()
     shop.deployed("v1")
     for number in range(objects):
@@ -61,7 +57,8 @@ def make_shop(root: Path, rows: int, objects: int, *, verify: str) -> tuple[Shop
     back_up_as_scripts_do(shop)
     before = shop.world()
     shop.deployed("v2")
-    return shop, before
+    shop.order("after")  # what a restore of the files must take away again
+    return before
 
 
 def back_up_as_scripts_do(shop: Shop) -> None:
@@ -86,7 +83,7 @@ def back_up_as_scripts_do(shop: Shop) -> None:
     (shop.repository / ".git" / "info" / "exclude").write_text(".last-deployment-backup\n")
 
 
-def timed(shop: Shop, work: Callable[[], None]) -> Took:
+def timed(shop: Shop, work: Callable[[], float]) -> Took:
     """Do it while somebody asks all the time."""
     is_over = threading.Event()
     good_at = [time.monotonic()]
@@ -94,7 +91,7 @@ def timed(shop: Shop, work: Callable[[], None]) -> Took:
 
     def ask() -> None:
         while not is_over.is_set():
-            if shop.ask("/health"):
+            if shop.ask("/health", timeout_s=1.0):
                 longest[0] = max(longest[0], time.monotonic() - good_at[0])
                 good_at[0] = time.monotonic()
             is_over.wait(POLL_S)
@@ -103,15 +100,14 @@ def timed(shop: Shop, work: Callable[[], None]) -> Took:
     asking.start()
     disk_before = size_mib(shop.stack.root)
     began = time.monotonic()
-    work()
+    peak_mib = work()
     total_s = time.monotonic() - began
     is_over.set()
     asking.join()
-    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return Took(
         total_s=total_s,
         silent_s=max(longest[0], time.monotonic() - good_at[0]),
-        memory_mib=peak_kib / 1024,
+        memory_mib=peak_mib,
         disk_mib=size_mib(shop.stack.root) - disk_before,
     )
 
@@ -122,23 +118,32 @@ def size_mib(root: Path) -> float:
     return int(told.stdout.split()[0]) / 1024
 
 
-def ours(shop: Shop) -> None:
-    """`runbook rollback`."""
-    told = shop.runbook("rollback", "--set", "data=restore", "--yes", timeout_s=900)
-    assert told.status == 0, told.text
+def ours(shop: Shop) -> float:
+    """`runbook rollback`; the MiB of its largest process."""
+    words = ["rollback", "--set", "data=restore", "--yes"]
+    return _peak_mib(shop, [sys.executable, "-m", "runbook", *words])
 
 
-def script(shop: Shop) -> None:
-    """rollback.sh."""
-    argv = ["bash", str(SCRIPT), shop.stack.project]
+def script(shop: Shop) -> float:
+    """rollback.sh; the MiB of its largest process."""
+    return _peak_mib(shop, ["bash", str(SCRIPT), shop.stack.project])
+
+
+def _peak_mib(shop: Shop, argv: list[str]) -> float:
+    """Run it to its end; the resident memory of its largest process, children included."""
     environ = {**os.environ, **shop.environment(), "SEED_ROWS": str(shop.rows)}
-    ended = subprocess.run(
-        argv, cwd=shop.repository, env=environ, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            argv, cwd=shop.repository, env=environ, stdout=printed, stderr=printed
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        assert process.returncode == 0, printed.read().decode("utf-8", "replace")
+    return usage.ru_maxrss / 1024
 
 
-CONTESTANTS: dict[str, tuple[str, Callable[[Shop], None]]] = {
+CONTESTANTS: dict[str, tuple[str, Callable[[Shop], float]]] = {
     "runbook, warm": ("restore", ours),
     "runbook, cold": ("read_back", ours),
     "rollback.sh": ("checksum", script),
@@ -149,11 +154,16 @@ def round_of(name: str, rows: int, objects: int) -> Took:
     """One rollback of that contestant, on a stack of its own."""
     verify, rollback = CONTESTANTS[name]
     with tempfile.TemporaryDirectory(prefix="runbook-bench-") as made:
-        shop, before = make_shop(Path(made), rows, objects, verify=verify)
+        project = f"rbbench{os.getpid()}{verify.replace('_', '')}"
+        stack = Stack(root=Path(made), project=project, make_context=unused, eventually=unused)
+        shop = Shop(stack=stack, rows=rows, verify=verify)
         try:
+            before = prepare(shop, objects)
             took = timed(shop, lambda: rollback(shop))
             after = shop.world()
-            assert (after.tables, after.commit) == (before.tables, before.commit), name
+            ours_now = (after.tables, after.schema, after.commit)
+            assert ours_now == (before.tables, before.schema, before.commit), name
+            assert "after" not in shop.objects(), name
         finally:
             shop.remove()
             shutil.rmtree(made, ignore_errors=True)

@@ -207,12 +207,14 @@ class Shop:
         told = self.deploy(revision)
         assert told.status == 0, told.text
 
-    def ask(self, path: str, data: Mapping[str, str] | None = None) -> Any:
+    def ask(
+        self, path: str, data: Mapping[str, str] | None = None, *, timeout_s: float = 10.0
+    ) -> Any:
         """What the backend answers, as JSON; None: nothing."""
         body = json.dumps(data).encode() if data is not None else None
         request = urllib.request.Request(f"{self.url}{path}", data=body)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, OSError, ValueError):
             return None
