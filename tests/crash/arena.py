@@ -32,6 +32,7 @@ from tests.crash.world import (
     Workspace,
     World,
     effects_of,
+    kill,
     leftovers_of,
     observe,
     processes_of,
@@ -213,8 +214,7 @@ class Arena:
         """No process of the workspace is left."""
         while found := processes_of(self.workspace):
             for pid in found:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                kill(self.workspace, pid)
             self.eventually(lambda: not _alive(found), "whoever is killed ends")
 
     def await_one_server(self) -> None:
@@ -222,7 +222,7 @@ class Arena:
         self.eventually(
             lambda: len(processes_of(self.workspace)) == 1,
             "one process of the workspace lives",
-            within_s=3.0,
+            within_s=30.0,
         )
 
     def tell(self) -> str:

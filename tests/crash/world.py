@@ -6,6 +6,7 @@ can tell.
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 from collections import Counter
@@ -127,6 +128,17 @@ def processes_of(workspace: Workspace) -> dict[int, str]:
                 if line != ours and _concerns(entry, str(workspace.root)):
                     found[int(entry.name)] = line
     return found
+
+
+def kill(workspace: Workspace, pid: int) -> None:
+    """Kill a process of the workspace; nobody who has got its number since."""
+    with suppress(OSError):
+        held = os.pidfd_open(pid)
+        try:
+            if _concerns(Path(f"/proc/{pid}"), str(workspace.root)):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+        finally:
+            os.close(held)
 
 
 def _concerns(process: Path, root: str) -> bool:

@@ -68,7 +68,9 @@ def _commands() -> str:
 
 
 def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, max_content_width=90, terminal_width=90)
+    context = command.make_context(
+        name, [], resilient_parsing=True, max_content_width=90, terminal_width=90
+    )
     return command.get_help(context)
 
 

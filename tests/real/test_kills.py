@@ -24,7 +24,7 @@ DEPLOY = [
     *("migrate", "release"),
 ]
 ROLLBACK = ["point", "stage", "stop", "files", "database", "code", "start", "verify"]
-LANES = 2
+LANES = 4
 
 
 @pytest.fixture

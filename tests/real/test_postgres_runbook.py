@@ -158,7 +158,8 @@ def test_killed_at_any_moment_and_resumed_it_is_rolled_back_all_the_same(
 ) -> None:
     deployment.write(verify=verify)
     process = deployment.place.start("run", "deploy.yaml")
-    time.sleep(0.5 + 0.3 * kill)  # not a wait: the instant of the kill
+    deployment.place.eventually(lambda: deployment.place.has_begun, "the run is recorded", 30.0)
+    time.sleep(0.3 * kill)  # not a wait: the instant of the kill
     was_over = process.poll() is not None
     deployment.place.kill(process)
 

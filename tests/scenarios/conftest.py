@@ -64,6 +64,17 @@ class Place:
     def state(self) -> Path:
         return self.root / "state"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run is recorded."""
+        try:
+            with closing(
+                sqlite3.connect(f"{(self.state / 'journal.db').as_uri()}?mode=ro", uri=True)
+            ) as db:
+                return bool(db.execute("SELECT count(*) FROM run").fetchone()[0])
+        except sqlite3.OperationalError:
+            return False
+
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         return {**kept, "RUNBOOK_STATE_DIR": str(self.state), **self.environ, **more}
