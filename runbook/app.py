@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from uuid import uuid4
 
 from runbook.core.events import (
+    Event,
     Outcome,
+    PlanAmended,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -25,7 +26,7 @@ from runbook.core.plan import JsonObject, Plan
 from runbook.core.state import Phase, RunState, failed_step, is_in_doubt
 from runbook.engine.admission import admit
 from runbook.engine.claim import stake
-from runbook.engine.ledger import Ledger, Recorded, claim_held, first_batch, rollback_plan
+from runbook.engine.ledger import Ledger, Recorded, first_batch, new_run_id, rollback_plan
 from runbook.engine.leftovers import sweep
 from runbook.engine.local import LocalRuntime
 from runbook.engine.lock import Lock, Owner, acquire
@@ -36,9 +37,9 @@ from runbook.engine.signals import hear_signals
 from runbook.engine.standing import Standing, has_changed_anything
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import (
+    AmendmentRefused,
     JournalUnwritable,
     RollbackRefused,
-    StateDirUnfit,
 )
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
@@ -66,7 +67,7 @@ def open_app(settings: Settings, *, is_read_only: bool = False) -> Iterator["App
         journal = MemoryJournal()
     else:
         if not is_read_only:
-            _make_state_dir(settings.state_dir)
+            settings.make_state_dir()
         journal = SqliteJournal.open(path, is_read_only=is_read_only)
     try:
         yield App(
@@ -118,7 +119,9 @@ class App:
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
             self._stake(scene, begin(plan))
-            superseded = self._supersede(plan.lock, run_id, watcher)
+            superseded = self.ledger.supersede(
+                plan.lock, run_id, by=self.settings.user, notice=watcher.notice
+            )
             self.journal.append([*superseded, first_batch(self._started(run_id, plan))])
             self._sweep()
             return self._drive(run_id, scene, watcher, lock)
@@ -129,28 +132,6 @@ class App:
 
     def _stake(self, scene: Scene, state: RunState) -> None:
         stake(scene, state, state_dir=self.settings.state_dir, user=self.settings.user)
-
-    def _supersede(
-        self, lock: str, run_id: str, watcher: Watcher, *, undone: str | None = None
-    ) -> list[Batch]:
-        """Last events of the runs that this one takes the place of; raises ClaimHeld.
-
-        The run that it undoes is not one of them.
-        """
-        batches = []
-        for run in self.ledger.unfinished(lock):
-            if run.run_id == undone:
-                continue
-            if run.standing is Standing.CLAIMS:
-                raise claim_held(run)
-            watcher.notice(
-                f"supersedes {run.run_id}, which is not finished and changed nothing due"
-            )
-            finished = RunFinished(
-                at=_now(), outcome=Outcome.SUPERSEDED, by=self.settings.user, successor=run_id
-            )
-            batches.append(run.next_batch(finished))
-        return batches
 
     def _started(
         self,
@@ -171,27 +152,61 @@ class App:
 
     # --- resume ---------------------------------------------------------------------------
 
-    def resume(self, run: Recorded, *, is_confirmed: bool, watcher: Watcher) -> Ending:
-        """Go on with a run after its last completed step."""
-        _report_changes(run.plan, watcher)
-        scene = self._scene(run.plan, run.state)
+    def resume(
+        self, run: Recorded, *, is_confirmed: bool, watcher: Watcher, amended: Plan | None = None
+    ) -> Ending:
+        """Go on with a run after its last completed step; by another plan, where one is given."""
+        plan = amended or run.plan
+        _report_changes(plan, watcher)
         with self._lock(run.plan.lock, run.run_id) as lock:
             run = self.ledger.recorded(run.run_id)
             if run.standing is Standing.FINISHED:
                 return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
-            self._stake(scene, run.state)
+            events: list[Event] = [
+                RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
+            ]
+            if amended:
+                events.append(PlanAmended(at=_now(), by=self.settings.user, plan=amended))
+            state = run.after(*events)
+            scene = self._scene(plan, state)
+            self._stake(scene, state)
             gap_s = run.state.interrupted_s + (_now() - run.state.at).total_seconds()
             is_untouched = not has_changed_anything(run.plan, run.state)
             is_own_start = run.state.undone is None
             if not (is_own_start and is_untouched and gap_s > STALE_AFTER_S):
-                resumed = RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
                 try:
-                    self.journal.append([run.next_batch(resumed)])
+                    self.journal.append([run.next_batch(*events)])
                 except JournalUnwritable as error:
                     return Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
                 return self._drive(run.run_id, scene, watcher, lock)
         watcher.notice(f"{run.run_id} had changed nothing and is too old: begun anew")
-        return self._start(run.plan, is_confirmed=is_confirmed, watcher=watcher)
+        return self._start(plan, is_confirmed=is_confirmed, watcher=watcher)
+
+    def amended(self, run: Recorded) -> Plan:
+        """The plan that a run would follow by its files as they are now.
+
+        Raises:
+            InvalidRunbook, InputError: they no longer compile, with the inputs that it began with.
+            AmendmentRefused: they do not fit what it has done.
+        """
+        way_of = self.ledger.recorded(run.state.undone.run_id) if run.state.undone else None
+        first = way_of or run
+        plan = compile_runbook(
+            Path(first.plan.source),
+            registry=self.registry,
+            given={},
+            environ=self.settings.environ,
+            environment=first.plan.environment or None,
+            recorded=first.plan.inputs,
+        )
+        if way_of is not None:
+            if plan.on_failure is None:
+                raise AmendmentRefused(f"`{plan.source}` has no `on_failure` any more")
+            inputs = check_inputs(plan.on_failure.plan.input_types, run.plan.inputs)
+            plan, _undone = rollback_plan(way_of, plan.on_failure, inputs)
+        resumed = RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
+        run.after(resumed, PlanAmended(at=_now(), by=self.settings.user, plan=plan))
+        return plan
 
     # --- rollback -------------------------------------------------------------------------
 
@@ -225,7 +240,9 @@ class App:
             self._admit(scene, is_confirmed=is_confirmed)
             self._stake(scene, begin(plan))
             started = self._started(run_id, plan, undone)
-            superseded = self._supersede(plan.lock, run_id, watcher, undone=run.run_id)
+            superseded = self.ledger.supersede(
+                plan.lock, run_id, by=self.settings.user, notice=watcher.notice, undone=run.run_id
+            )
             handed_over = RunFinished(
                 at=_now(), outcome=Outcome.HANDED_OVER, by=self.settings.user, successor=run_id
             )
@@ -369,21 +386,6 @@ def _report_changes(plan: Plan, watcher: Watcher) -> None:
     """Say which files the plan was made from are others now; it is followed all the same."""
     for path in changed_sources(plan):
         watcher.notice(f"`{path}` has changed since this run began; it goes on as it was planned")
-
-
-def _make_state_dir(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise StateDirUnfit(
-            f"the state directory `{path}` cannot be made: {(error.strerror or '').lower()}",
-            hint="choose another by --state-dir or RUNBOOK_STATE_DIR",
-        ) from error
-
-
-def new_run_id(runbook: str) -> str:
-    """Sortable by time within a runbook, and speakable: `deploy-20261123-044003-7f3a`."""
-    return f"{runbook}-{_now():%Y%m%d-%H%M%S}-{uuid4().hex[:4]}"
 
 
 def _with_undone(plan: Plan, undone: Undone) -> RunState:

@@ -161,6 +161,17 @@ class RollbackRefused(RunbookError):
     exit_status = ExitStatus.INVALID
 
 
+class AmendmentRefused(RunbookError):
+    """What the runbook says now does not fit what its run has done.
+
+    Steps that have begun stay as they were, but for one that failed. Put them back as they were,
+    or go on with the plan as it was: `runbook resume`.
+    """
+
+    code = "RB609"
+    exit_status = ExitStatus.INVALID
+
+
 # --- a step failed --------------------------------------------------------------------------
 
 

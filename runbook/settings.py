@@ -24,6 +24,17 @@ class Settings:
     is_interactive: bool
     """Whether a person sits at a terminal that we may ask."""
 
+    def make_state_dir(self) -> None:
+        """Make the state directory if need be; raises StateDirUnfit."""
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StateDirUnfit(
+                f"the state directory `{self.state_dir}` cannot be made:"
+                f" {(error.strerror or '').lower()}",
+                hint="choose another by --state-dir or RUNBOOK_STATE_DIR",
+            ) from error
+
 
 def load_settings(
     environ: Mapping[str, str], *, state_dir: str | None, is_interactive: bool

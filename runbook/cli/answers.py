@@ -72,6 +72,12 @@ class Answers:
             prompt = "Please type done, again or failed: "
         return None
 
+    def agrees(self, question: str) -> bool:
+        """Whether a person says yes, or has said so beforehand."""
+        if self.is_confirmed or not self.is_interactive:
+            return self.is_confirmed
+        return (self.read(f"\n{question} [y/N] ") or "").lower() in ("y", "yes")
+
     def _ask_yes_no(self, ask: Ask) -> Answer | None:
         prompt = f"\n{ask.step}: {ask.question} [y/N] "
         while (typed := self.read(prompt)) is not None:

@@ -7,8 +7,10 @@ from runbook.cli.answers import Answers, check_steps_exist, parse_verdicts
 from runbook.cli.driving import drive
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.events import Outcome
+from runbook.core.plan import Plan
 from runbook.engine.ledger import Recorded
-from runbook.errors import ExitStatus, UsageError
+from runbook.errors import ConfirmationMissing, ExitStatus, UsageError
+from runbook.report.amendment import amendment_lines
 
 
 @click.command("resume", context_settings=HELP)
@@ -21,7 +23,15 @@ from runbook.errors import ExitStatus, UsageError
     help="Say what became of a step in doubt, or yes (done) or no (failed) to what it asks.",
 )
 @click.option("--reason", metavar="TEXT", help="Why; goes with --answer and is recorded.")
-@click.option("-y", "--yes", "is_confirmed", is_flag=True, help="Answer what `confirm` steps ask.")
+@click.option(
+    "--amend",
+    "is_amending",
+    is_flag=True,
+    help="Show how its runbook differs now, and follow it from here on.",
+)
+@click.option(
+    "-y", "--yes", "is_confirmed", is_flag=True, help="Answer what --amend and `confirm` steps ask."
+)
 @output_option("text", "json", "jsonl")
 @common_options
 @click.pass_obj
@@ -32,6 +42,7 @@ def resume(
     run_id: str | None,
     verdicts: tuple[str, ...],
     reason: str | None,
+    is_amending: bool,
     is_confirmed: bool,
 ) -> ExitStatus | None:
     """Go on with a run after its last completed step; without RUN, with the only unfinished one.
@@ -42,6 +53,7 @@ def resume(
     Examples:
       runbook resume
       runbook resume deploy-20261123-044003-7f3a --answer migrate=done --reason "it is there"
+      runbook resume --amend
     """
     settings = options.settings()
     answers = Answers(
@@ -57,15 +69,41 @@ def resume(
             return _nothing(options)
         _refuse_given_up(run)
         check_steps_exist(answers.verdicts, run.plan)
-        return _resume(options, app, run, answers)
+        amended = _amended(options, app, run, answers) if is_amending else None
+        return _resume(options, app, run, answers, amended)
 
 
-def _resume(options: Options, app: App, run: Recorded, answers: Answers) -> ExitStatus | None:
+def _amended(options: Options, app: App, run: Recorded, answers: Answers) -> Plan | None:
+    """The plan by the files as they are now, once a person has seen it and agrees; None: no other.
+
+    Raises:
+        ConfirmationMissing: nobody agreed.
+    """
+    plan = app.amended(run)
+    lines = amendment_lines(run.plan, plan)
+    if not lines:
+        options.say(f"{run.run_id} follows its runbook as it is: there is nothing to amend")
+        return None
+    for line in lines:
+        options.say(line)
+    if answers.agrees("Follow it from here on?"):
+        return plan
+    raise ConfirmationMissing(
+        "nobody agreed to the amended plan, and nothing has run",
+        hint=f"runbook resume {run.run_id} --amend --yes",
+    )
+
+
+def _resume(
+    options: Options, app: App, run: Recorded, answers: Answers, amended: Plan | None
+) -> ExitStatus | None:
     status = drive(
         options,
         app,
         answers,
-        lambda watcher: app.resume(run, is_confirmed=answers.is_confirmed, watcher=watcher),
+        lambda watcher: app.resume(
+            run, is_confirmed=answers.is_confirmed, watcher=watcher, amended=amended
+        ),
         run=run,
     )
     for step in answers.verdicts:

@@ -213,6 +213,15 @@ class RunResumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanAmended:
+    """From now on the run follows another plan; what it has done stays as it was planned."""
+
+    at: datetime
+    by: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """The run ended. After `failed` it may be resumed; after the others never."""
 
@@ -237,5 +246,6 @@ Event = (
     | ApprovalRefused
     | CancelRequested
     | RunResumed
+    | PlanAmended
     | RunFinished
 )

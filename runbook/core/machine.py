@@ -17,6 +17,7 @@ Rules
     nothing. Without a run to undo, every step runs.
  9. Resuming a failed run gives its failed steps fresh attempts and runs its finally steps again.
 10. After a reboot, each resource's last completed up or stop step runs again before anything else.
+11. A resumed run may follow an amended plan; whatever has begun stays as it was planned.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from runbook.core.actions import Action, Ask, Execute, Record, Stop
+from runbook.core.amendment import obstacles
 from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
@@ -33,6 +35,7 @@ from runbook.core.events import (
     DoubtSettled,
     Event,
     Outcome,
+    PlanAmended,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -90,6 +93,7 @@ RUN_TRANSITIONS: Mapping[tuple[Phase, str], Phase] = {
     (Phase.DRIVING, "RunResumed"): Phase.DRIVING,
     (Phase.STOPPING, "RunResumed"): Phase.DRIVING,
     (Phase.FAILED, "RunResumed"): Phase.DRIVING,
+    (Phase.DRIVING, "PlanAmended"): Phase.DRIVING,
     (Phase.DRIVING, "RunFinished failed"): Phase.FAILED,
     (Phase.DRIVING, "RunFinished succeeded"): Phase.ENDED,
 } | {
@@ -110,17 +114,18 @@ def begin(plan: Plan) -> RunState:
 
 
 def fold(plan: Plan, events: Iterable[Event]) -> RunState:
-    """The state after all these events."""
+    """The state after all these events, of which the first plan is that."""
     state = begin(plan)
     for event in events:
         state = apply(plan, state, event)
+        plan = event.plan if isinstance(event, PlanAmended) else plan
     return state
 
 
 def apply(plan: Plan, state: RunState, event: Event) -> RunState:
     """The state after one more event; raises IllegalEvent."""
     match event:
-        case RunStarted() | RunResumed() | CancelRequested() | RunFinished():
+        case RunStarted() | RunResumed() | PlanAmended() | CancelRequested() | RunFinished():
             return replace(_apply_to_run(plan, state, event), at=event.at)
         case _:
             if state.phase not in (Phase.DRIVING, Phase.STOPPING) or event.step not in state.steps:
@@ -144,9 +149,10 @@ def _label(event: Event) -> str:
             return type(event).__name__
 
 
-def _apply_to_run(
-    plan: Plan, state: RunState, event: RunStarted | RunResumed | CancelRequested | RunFinished
-) -> RunState:
+RunEvent = RunStarted | RunResumed | PlanAmended | CancelRequested | RunFinished
+
+
+def _apply_to_run(plan: Plan, state: RunState, event: RunEvent) -> RunState:
     phase = RUN_TRANSITIONS.get((state.phase, _label(event)))
     if phase is None:
         raise IllegalEvent(f"{_label(event)} while the run is {state.phase}")
@@ -162,6 +168,11 @@ def _apply_to_run(
             return replace(state, phase=phase, outcome=event.outcome, successor=event.successor)
         case RunResumed():
             return _resume(plan, state, event)
+        case PlanAmended():
+            if reasons := obstacles(plan, event.plan, state):
+                raise IllegalEvent(f"PlanAmended: {'; '.join(reasons)}")
+            steps = {step.id: state.steps.get(step.id, StepState()) for step in event.plan.steps}
+            return replace(state, steps=steps)
         case _:
             assert_never(event)
 

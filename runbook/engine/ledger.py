@@ -1,12 +1,14 @@
-"""The ledger: runs as the journal has them, and which of them a command means. Reads only."""
+"""The ledger: runs as the journal has them, and which of them a command means. Writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
-from runbook.core.events import Event, Outcome, RunStarted, Undone
+from runbook.core.amendment import obstacles, plan_of
+from runbook.core.events import Event, Outcome, PlanAmended, RunFinished, RunStarted, Undone
 from runbook.core.journal import Batch, Journal, RunFilter, RunSummary
-from runbook.core.machine import fold
+from runbook.core.machine import apply, fold
 from runbook.core.plan import JsonObject, OnFailure, Plan
 from runbook.core.state import Phase, RunState, facts, failed_step
 from runbook.engine.standing import (
@@ -15,7 +17,7 @@ from runbook.engine.standing import (
     has_changed_anything,
     standing,
 )
-from runbook.errors import ClaimHeld, RollbackRefused, RunUnknown
+from runbook.errors import AmendmentRefused, ClaimHeld, RollbackRefused, RunUnknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +34,25 @@ class Recorded:
         """How it stands towards the next run."""
         return standing(self.plan, self.state)
 
-    def next_batch(self, event: Event) -> Batch:
-        """The event as its next one."""
-        ids = (uuid4().hex,)
-        return Batch(run_id=self.run_id, expected_seq=len(self.events), events=(event,), ids=ids)
+    def next_batch(self, *events: Event) -> Batch:
+        """The events as its next ones."""
+        ids = tuple(uuid4().hex for _ in events)
+        return Batch(run_id=self.run_id, expected_seq=len(self.events), events=events, ids=ids)
+
+    def after(self, *events: Event) -> RunState:
+        """Where it would stand after these events; raises AmendmentRefused."""
+        state = self.state
+        for event in events:
+            if isinstance(event, PlanAmended) and (
+                reasons := obstacles(self.plan, event.plan, state)
+            ):
+                raise AmendmentRefused(
+                    f"run `{self.run_id}` cannot follow its runbook as it is now:"
+                    f" {'; '.join(reasons)}",
+                    hint=f"runbook resume {self.run_id}",
+                )
+            state = apply(self.plan, state, event)
+        return state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +71,7 @@ class Ledger:
         first = events[0]
         assert isinstance(first, RunStarted), first
         state = fold(first.plan, events)
-        return Recorded(run_id=run_id, plan=first.plan, events=events, state=state)
+        return Recorded(run_id=run_id, plan=plan_of(events), events=events, state=state)
 
     def find(self, prefix: str) -> Recorded:
         """The run whose id begins so; raises RunUnknown."""
@@ -70,6 +87,32 @@ class Ledger:
         summaries = self.journal.runs(RunFilter(lock=lock, is_unfinished=True))
         found = [self.recorded(summary.run_id) for summary in summaries]
         return [run for run in found if run.standing is not Standing.FINISHED]
+
+    def supersede(
+        self,
+        lock: str,
+        successor: str,
+        *,
+        by: str,
+        notice: Callable[[str], None],
+        undone: str | None = None,
+    ) -> list[Batch]:
+        """Last events of the runs that a new one takes the place of; raises ClaimHeld.
+
+        The run that it undoes is not one of them.
+        """
+        batches = []
+        for run in self.unfinished(lock):
+            if run.run_id == undone:
+                continue
+            if run.standing is Standing.CLAIMS:
+                raise claim_held(run)
+            notice(f"supersedes {run.run_id}, which is not finished and changed nothing due")
+            finished = RunFinished(
+                at=datetime.now(UTC), outcome=Outcome.SUPERSEDED, by=by, successor=successor
+            )
+            batches.append(run.next_batch(finished))
+        return batches
 
     def rollback_of(self, run_id: str) -> Recorded | None:
         """The newest rollback of a run, if there is one."""
@@ -140,6 +183,11 @@ class Ledger:
         """Whether a rollback of this run has succeeded."""
         rollback = self.rollback_of(run.run_id)
         return rollback is not None and rollback.state.outcome is Outcome.SUCCEEDED
+
+
+def new_run_id(runbook: str) -> str:
+    """Sortable by time within a runbook, and speakable: `deploy-20261123-044003-7f3a`."""
+    return f"{runbook}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:4]}"
 
 
 def first_batch(started: RunStarted) -> Batch:

@@ -22,7 +22,7 @@ from runbook.language.diagnostics import Diagnostic, InvalidRunbook, in_order
 from runbook.language.document import Bundle, Declared, Document, Step, read_bundle
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
 from runbook.language.expressions import Evaluator, Reference, expressions_in, references
-from runbook.language.inputs import declared_defaults, read_inputs
+from runbook.language.inputs import check_inputs, declared_defaults, read_inputs
 from runbook.language.names import Names
 from runbook.language.pinning import pinned_files
 from runbook.language.rules import check_rules
@@ -48,8 +48,9 @@ def compile_runbook(
     given: Mapping[str, str],
     environ: Mapping[str, str],
     environment: str | None = None,
+    recorded: JsonObject | None = None,
 ) -> Plan:
-    """The plan of a runbook with these inputs.
+    """The plan of a runbook with these inputs; with those that a run recorded, where it has some.
 
     Raises:
         InvalidRunbook: carries all diagnostics.
@@ -60,7 +61,11 @@ def compile_runbook(
         raise InvalidRunbook(diagnostics)
     main = bundle.main
     _refuse_environment(main, environment)
-    inputs = read_inputs(main.input_types, given, environ)
+    if recorded is None:
+        inputs = read_inputs(main.input_types, given, environ)
+    else:
+        known = {name: value for name, value in recorded.items() if name in main.input_types}
+        inputs = check_inputs(main.input_types, known)
     undoes = bundle.undone.name if bundle.undone else None
     plan = _plan(main, inputs, environment or "", sources=_sources(bundle), undoes=undoes)
     plan = replace(plan, vars=_computed_vars(main, inputs, environment or ""))

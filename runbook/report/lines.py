@@ -12,6 +12,7 @@ from runbook.core.events import (
     DoubtSettled,
     Event,
     Outcome,
+    PlanAmended,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -59,7 +60,7 @@ class Teller:
     def tell(self, run_id: str, plan: Plan, event: Event) -> Line | None:
         """What this event says; nothing, where nobody needs to know."""
         match event:
-            case RunStarted() | RunResumed() | CancelRequested() | RunFinished():
+            case RunStarted() | RunResumed() | PlanAmended() | CancelRequested() | RunFinished():
                 return _tell_of_run(run_id, plan, event)
             case StepStarted():
                 self._started[event.step] = event.at
@@ -106,7 +107,9 @@ class Teller:
 
 
 def _tell_of_run(
-    run_id: str, plan: Plan, event: RunStarted | RunResumed | CancelRequested | RunFinished
+    run_id: str,
+    plan: Plan,
+    event: RunStarted | RunResumed | PlanAmended | CancelRequested | RunFinished,
 ) -> Line | None:
     match event:
         case RunStarted() if event.undone is not None:
@@ -118,6 +121,8 @@ def _tell_of_run(
             return Line(mark=Mark.GOES_ON, note=f"{run_id}: {plan.summary or plan.runbook}{where}")
         case RunResumed():
             return Line(mark=Mark.GOES_ON, note=f"resumed by {event.by}")
+        case PlanAmended():
+            return Line(mark=Mark.WARNING, note=f"follows an amended plan, adopted by {event.by}")
         case CancelRequested():
             return Line(mark=Mark.WARNING, note=f"{event.signal} received: no new step starts")
         case RunFinished() if event.outcome is Outcome.ABORTED:

@@ -14,6 +14,7 @@ from runbook.core.events import (
     Event,
     Machine,
     Outcome,
+    PlanAmended,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -127,6 +128,7 @@ EXAMPLES: tuple[Event, ...] = (
     ApprovalRefused(at=AT, step="dump", by="anna", note="no"),
     CancelRequested(at=AT, by="anna", signal="SIGINT"),
     RunResumed(at=AT, by="anna", machine=MACHINE),
+    PlanAmended(at=AT, by="anna", plan=PLAN),
     RunFinished(at=AT, outcome=Outcome.HANDED_OVER, by="anna", reason="r", successor="rollback-1"),
 )
 

@@ -18,6 +18,7 @@ from runbook.core.events import (
     Event,
     Machine,
     Outcome,
+    PlanAmended,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -99,6 +100,7 @@ RUN_EVENTS: dict[str, Event] = {
     "started": RunStarted(at=AT, run_id="r", plan=PLAN, by="ann", machine=HERE),
     "cancelled": CancelRequested(at=AT, by="ann", signal="SIGINT"),
     "resumed": RunResumed(at=AT, by="ann", machine=HERE),
+    "amended": PlanAmended(at=AT, by="ann", plan=PLAN),
     **{outcome.value: RunFinished(at=AT, outcome=outcome) for outcome in Outcome},
 }
 GIVEN_UP = dict.fromkeys(("handed_over", "aborted", "superseded"), Phase.ENDED)
@@ -107,6 +109,7 @@ RUN_TABLE: dict[Phase, dict[str, Phase]] = {
     Phase.DRIVING: {
         "cancelled": Phase.STOPPING,
         "resumed": Phase.DRIVING,
+        "amended": Phase.DRIVING,
         "succeeded": Phase.ENDED,
         "failed": Phase.FAILED,
         **GIVEN_UP,
@@ -196,7 +199,7 @@ def test_an_event_of_another_attempt_is_refused(status: Status, name: str, off_b
     event = STEP_EVENTS[name]
     assert not isinstance(
         event,
-        RunStarted | RunResumed | CancelRequested | RunFinished | StepSkipped
+        RunStarted | RunResumed | PlanAmended | CancelRequested | RunFinished | StepSkipped
         | ApprovalGiven | ApprovalRefused,
     )  # fmt: skip
 
@@ -206,7 +209,9 @@ def test_an_event_of_another_attempt_is_refused(status: Status, name: str, off_b
 @pytest.mark.parametrize("name", STEP_EVENTS)
 def test_an_event_of_an_unknown_step_is_refused(name: str) -> None:
     event = STEP_EVENTS[name]
-    assert not isinstance(event, RunStarted | RunResumed | CancelRequested | RunFinished)
+    assert not isinstance(
+        event, RunStarted | RunResumed | PlanAmended | CancelRequested | RunFinished
+    )
 
     refuse(state_with(Status.RUNNING), replace(event, step="nowhere"))
 

@@ -1,0 +1,51 @@
+"""What a resumed run may adopt of its runbook as it reads now: all but what it has done already."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from runbook.core.events import Event, PlanAmended, RunStarted
+from runbook.core.plan import Plan, PlannedStep
+from runbook.core.state import RunState, Status, StepState
+
+
+def plan_of(events: Sequence[Event]) -> Plan:
+    """The plan that a run follows after these events, the first of which starts it."""
+    for event in reversed(events):
+        if isinstance(event, RunStarted | PlanAmended):
+            return event.plan
+    raise ValueError("a run begins with RunStarted")
+
+
+def obstacles(before: Plan, after: Plan, state: RunState) -> list[str]:
+    """Why a run that stands there cannot follow the other plan, a reason each; none: it can.
+
+    A step that has begun stays as it was, but for one that failed and is to start anew.
+    """
+    reasons = [
+        f"its {what} was `{old}`, and is `{new}` now"
+        for what, old, new in (
+            ("name", before.runbook, after.runbook),
+            ("environment", before.environment, after.environment),
+            ("lock", before.lock, after.lock),
+            ("`for`", before.undoes, after.undoes),
+        )
+        if old != new
+    ]
+    steps = {step.id: step for step in after.steps}
+    for step in before.steps:
+        now = state.steps[step.id]
+        if not _is_begun(now):
+            continue
+        if step.id not in steps:
+            reasons.append(f"step `{step.id}` is gone, and was {now.status} already")
+        elif _essence(steps[step.id]) != _essence(step):
+            reasons.append(f"step `{step.id}` is another, and was {now.status} already")
+    return reasons
+
+
+def _is_begun(now: StepState) -> bool:
+    return now.status is not Status.WAITING or now.must_hold
+
+
+def _essence(step: PlannedStep) -> PlannedStep:
+    return replace(step, name="", guidance=None, place="")
