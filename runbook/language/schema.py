@@ -10,15 +10,22 @@ from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, cast
 
-from runbook.core.plan import Json, JsonObject
+from runbook.core.plan import JsonObject
 from runbook.language.inputs import INPUT_TYPES
+from runbook.language.schema_words import (
+    WORD_PATTERN,
+    either,
+    list_of,
+    map_of,
+    mapping,
+    models_of,
+    text,
+)
 from runbook.registry import FACTS_FILE, Registry, load_shipped
 from runbook.units import DURATION_PATTERN
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]*$"
 ID_PATTERN = r"^[a-z][a-z0-9_]*$"
-_WORD_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
-EXPRESSION: JsonObject = {"$ref": "#/$defs/expression"}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -73,9 +80,9 @@ def _project() -> dict[str, Any]:
         "$schema": _DRAFT,
         "title": "runbook project",
         "description": "What the runbooks of this folder act on, named once.",
-        **_object(
+        **mapping(
             {
-                "project": _text("Name of the project.", pattern=NAME_PATTERN),
+                "project": text("Name of the project.", pattern=NAME_PATTERN),
                 **_shared(),
             },
             required=["project"],
@@ -90,17 +97,17 @@ def _runbook(registry: Registry) -> dict[str, Any]:
         "$schema": _DRAFT,
         "title": "runbook",
         "description": "What to do, in order, and what to do when it goes wrong.",
-        **_object(
+        **mapping(
             {
                 "runbook": {"const": "v1", "description": "Version of the language."},
-                "name": _text("What the runbook is called.", pattern=NAME_PATTERN),
-                "summary": _text("One sentence, shown by plan, history and the report."),
-                "for": _text("Rollbacks only: the runbook file that this one undoes."),
-                "inputs": _map_of("input", "Typed parameters."),
+                "name": text("What the runbook is called.", pattern=NAME_PATTERN),
+                "summary": text("One sentence, shown by plan, history and the report."),
+                "for": text("Rollbacks only: the runbook file that this one undoes."),
+                "inputs": map_of("input", "Typed parameters."),
                 **_shared(),
-                "steps": _list_of("entry", "The procedure, in order."),
+                "steps": list_of("entry", "The procedure, in order."),
                 "on_failure": {"$ref": "#/$defs/on_failure"},
-                "finally": _list_of("step", "Steps of safe kinds that run at the end in any case."),
+                "finally": list_of("step", "Steps of safe kinds that run at the end in any case."),
             },
             required=["runbook", "name", "steps"],
         ),
@@ -115,21 +122,21 @@ def _runbook(registry: Registry) -> dict[str, Any]:
 
 def _shared() -> dict[str, Any]:
     return {
-        "resources": _map_of("resource", "The things that steps act on."),
-        "secrets": _map_of("secret", "Where each secret comes from."),
+        "resources": map_of("resource", "The things that steps act on."),
+        "secrets": map_of("secret", "Where each secret comes from."),
         "vars": {
             "type": "object",
             "description": "Values computed once, before the first step.",
-            "propertyNames": {"pattern": _WORD_PATTERN},
+            "propertyNames": {"pattern": WORD_PATTERN},
         },
-        "lock": _text("The name that one run at a time may hold.", minLength=1),
+        "lock": text("The name that one run at a time may hold.", minLength=1),
     }
 
 
 def _shared_definitions() -> dict[str, Any]:
     from runbook.resources import RESOURCE_TYPES
 
-    references, models = _models(RESOURCE_TYPES)
+    references, models = models_of(RESOURCE_TYPES)
     return {
         "expression": {
             "type": "string",
@@ -137,10 +144,10 @@ def _shared_definitions() -> dict[str, Any]:
             "description": "A value that is computed: ${{ … }}.",
         },
         "secret": {
-            **_object(
+            **mapping(
                 {
-                    "env": _text("Environment variable that holds it.", pattern=_WORD_PATTERN),
-                    "file": _text("File that holds it.", minLength=1),
+                    "env": text("Environment variable that holds it.", pattern=WORD_PATTERN),
+                    "file": text("File that holds it.", minLength=1),
                 },
             ),
             "description": "Where a secret comes from; never the secret.",
@@ -148,7 +155,7 @@ def _shared_definitions() -> dict[str, Any]:
             "maxProperties": 1,
         },
         "resource": {
-            **_object(references),
+            **mapping(references),
             "description": "A thing that steps act on: its type, with its parameters.",
             "minProperties": 1,
             "maxProperties": 1,
@@ -158,23 +165,23 @@ def _shared_definitions() -> dict[str, Any]:
 
 
 def _definitions() -> dict[str, Any]:
-    branch = _object({"steps": _list_of("entry", "Steps of this branch, in order.")}, ["steps"])
+    branch = mapping({"steps": list_of("entry", "Steps of this branch, in order.")}, ["steps"])
     group = {
         "type": "array",
         "description": "Branches that run at the same time.",
         "minItems": 1,
-        "items": _either("steps", {"$ref": "#/$defs/branch"}, {"$ref": "#/$defs/entry"}),
+        "items": either("steps", {"$ref": "#/$defs/branch"}, {"$ref": "#/$defs/entry"}),
     }
     return {
         "input": _input(),
-        "entry": _either("parallel", {"$ref": "#/$defs/group"}, {"$ref": "#/$defs/step"}),
-        "group": _object({"parallel": group}, ["parallel"]),
+        "entry": either("parallel", {"$ref": "#/$defs/group"}, {"$ref": "#/$defs/step"}),
+        "group": mapping({"parallel": group}, ["parallel"]),
         "branch": branch,
         "on_failure": {
-            **_object(
+            **mapping(
                 {
-                    "runbook": _text("The runbook file that undoes this one.", minLength=1),
-                    "after": _text("A failure of a later step than this starts it."),
+                    "runbook": text("The runbook file that undoes this one.", minLength=1),
+                    "after": text("A failure of a later step than this starts it."),
                     "with": {"type": "object", "description": "Its inputs."},
                 },
                 ["runbook"],
@@ -197,7 +204,7 @@ def _definitions() -> dict[str, Any]:
 
 def _input() -> dict[str, Any]:
     scalar = ["string", "number", "boolean"]
-    declared = _object(
+    declared = mapping(
         {
             "type": {"enum": list(INPUT_TYPES), "description": "What values it takes."},
             "default": {"type": scalar, "description": "Its value where none is given."},
@@ -208,11 +215,11 @@ def _input() -> dict[str, Any]:
                 "minItems": 1,
                 "description": "The values that a choice takes.",
             },
-            "pattern": _text("Regular expression that the whole text must match."),
+            "pattern": text("Regular expression that the whole text must match."),
             "minimum": {"type": ["string", "number"], "description": "Least value."},
             "maximum": {"type": ["string", "number"], "description": "Greatest value."},
-            "env": _text("Environment variable that gives it.", pattern=_WORD_PATTERN),
-            "help": _text("What it is for."),
+            "env": text("Environment variable that gives it.", pattern=WORD_PATTERN),
+            "help": text("What it is for."),
             "sensitive": {"type": "boolean", "description": "Whether it is a secret."},
         },
         ["type"],
@@ -240,20 +247,20 @@ def _retry() -> dict[str, Any]:
             "description": "Share of the delay by which it may be shortened.",
         },
     }
-    return {**_object(fields, ["attempts"]), "description": "How often it is tried again."}
+    return {**mapping(fields, ["attempts"]), "description": "How often it is tried again."}
 
 
 def _step(registry: Registry, parameters: Mapping[str, Any]) -> dict[str, Any]:
     on_error = {
         "description": "`fail`, or {continue: reason}.",
         "if": {"type": "object"},
-        "then": _object({"continue": _text("Why it may fail.", minLength=1)}, ["continue"]),
+        "then": mapping({"continue": text("Why it may fail.", minLength=1)}, ["continue"]),
         "else": {"const": "fail"},
     }
     ids = {"type": "array", "items": {"type": "string"}, "minItems": 1}
     fields = {
-        "id": _text("Unique in the runbook.", pattern=ID_PATTERN),
-        "name": _text("What people call it."),
+        "id": text("Unique in the runbook.", pattern=ID_PATTERN),
+        "name": text("What people call it."),
         "uses": {"enum": list(registry.names), "description": "The step kind."},
         "with": {"type": "object", "description": "The kind's parameters."},
         "when": {"type": ["string", "boolean"], "description": "Bare expression; false: skipped."},
@@ -265,11 +272,11 @@ def _step(registry: Registry, parameters: Mapping[str, Any]) -> dict[str, Any]:
             "enum": ["safe", "probe", "ask"],
             "description": "How doubt is settled, where the kind leaves it to you.",
         },
-        "irreversible": _text("Why nothing need bring back what it destroys.", minLength=1),
-        "guidance": _text("What a person should do when it fails."),
+        "irreversible": text("Why nothing need bring back what it destroys.", minLength=1),
+        "guidance": text("What a person should do when it fails."),
     }
     branches = [_branch(name, parameters[name]) for name in registry.names]
-    step = _object(fields, ["id", "uses"])
+    step = mapping(fields, ["id", "uses"])
     return {**step, "allOf": branches} if branches else step
 
 
@@ -280,119 +287,13 @@ def _branch(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {"if": {"properties": {"uses": {"const": name}}, "required": ["uses"]}, "then": then}
 
 
-# --- the types of kinds and resources -------------------------------------------------------
-
-
 def _parameters(registry: Registry) -> tuple[dict[str, Any], dict[str, Any]]:
     """For each kind the reference to its parameters, and every definition behind them."""
     from jsonschema.validators import Draft202012Validator
 
     specs = {name: registry.find(name).spec for name in registry.names}
-    references, models = _models(specs)
+    references, models = models_of(specs)
     for reference in references.values():
         definition = models[reference["$ref"].rsplit("/", 1)[-1]]
         reference["is_required"] = not Draft202012Validator(definition).is_valid({})
     return references, models
-
-
-def _models(models: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    from pydantic.json_schema import models_json_schema
-
-    from runbook.introspection import describe_fields
-
-    describe_fields(*models.values())
-    pairs = [(model, "validation") for model in dict.fromkeys(models.values())]
-    found, definitions = models_json_schema(cast(Any, pairs), ref_template="#/$defs/{model}")
-    by_model = {model: reference for (model, _mode), reference in found.items()}
-    refined = {
-        name: _refined(definition)
-        for name, definition in sorted(definitions.get("$defs", {}).items())
-    }
-    return {name: dict(by_model[model]) for name, model in models.items()}, refined
-
-
-def _refined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A type's schema without noise, open for expressions wherever a value stands."""
-    made = {key: value for key, value in schema.items() if key not in ("title", "default")}
-    if "description" in made:
-        text = str(made["description"]).split("Example:", 1)[0]
-        made["description"] = " ".join(text.replace("``", "`").split())
-    if "properties" in made:
-        made["properties"] = {
-            name: _opened(_refined(value))
-            for name, value in made["properties"].items()
-            if not value.get("x-internal")
-        }
-    for key in ("items", "additionalProperties"):
-        if isinstance(made.get(key), dict):
-            made[key] = _opened(_refined(made[key]))
-    for key in ("anyOf", "oneOf", "allOf"):
-        if key in made:
-            made["anyOf" if key == "oneOf" else key] = [_refined(part) for part in made.pop(key)]
-    made.pop("discriminator", None)
-    return _without_null(made)
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Absent is written by leaving the key out, never as `null`."""
-    if "anyOf" not in schema:
-        return schema
-    branches = [branch for branch in schema["anyOf"] if branch.get("type") != "null"]
-    if len(branches) > 1:
-        return {**schema, "anyOf": branches}
-    rest = {key: value for key, value in schema.items() if key != "anyOf"}
-    return {**branches[0], **rest}
-
-
-def _opened(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, or an expression."""
-    branches = schema.get("anyOf", [schema])
-    if schema.get("format") == "resource" or any(_takes_any_text(branch) for branch in branches):
-        return schema
-    described = {key: schema[key] for key in ("description",) if key in schema}
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [*schema["anyOf"], EXPRESSION]}
-    bare = {key: value for key, value in schema.items() if key != "description"}
-    return {**described, "anyOf": [bare, EXPRESSION]}
-
-
-def _takes_any_text(schema: dict[str, Any]) -> bool:
-    constrained = ("$ref", "pattern", "enum", "const", "maxLength", "anyOf", "allOf")
-    is_text = schema.get("type", "string") == "string"
-    return is_text and not any(key in schema for key in constrained)
-
-
-# --- small words ----------------------------------------------------------------------------
-
-
-def _object(properties: Mapping[str, Any], required: list[str] | None = None) -> dict[str, Any]:
-    made: dict[str, Any] = {"type": "object", "properties": dict(properties)}
-    if required:
-        made["required"] = required
-    return {**made, "additionalProperties": False}
-
-
-def _text(description: str, **keywords: Json) -> dict[str, Any]:
-    return {"type": "string", **keywords, "description": description}
-
-
-def _map_of(definition: str, description: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "propertyNames": {"pattern": _WORD_PATTERN},
-        "additionalProperties": {"$ref": f"#/$defs/{definition}"},
-    }
-
-
-def _list_of(definition: str, description: str) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "description": description,
-        "minItems": 1,
-        "items": {"$ref": f"#/$defs/{definition}"},
-    }
-
-
-def _either(key: str, chosen: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "if": {"required": [key]}, "then": chosen, "else": other}

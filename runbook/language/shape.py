@@ -11,7 +11,8 @@ from runbook.language.diagnostics import Span, did_you_mean, one_of
 from runbook.language.expressions import has_expression
 from runbook.language.inputs import measure
 from runbook.language.scalars import type_name
-from runbook.language.schema import EXPRESSION, ID_PATTERN, NAME_PATTERN
+from runbook.language.schema import ID_PATTERN, NAME_PATTERN
+from runbook.language.schema_words import EXPRESSION
 from runbook.language.source import Node, Source
 from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
 
