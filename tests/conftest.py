@@ -42,6 +42,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--generate", action="store_true", help="write generated files anew")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: at each worker's end only what is short is left to share out.
+
+    Each of xdist's workers is given a stretch of the list, so that each stretch gets its share.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    by_length = sorted(items, key=_shortness)
+    items[:] = [item for worker in range(workers) for item in by_length[worker::workers]]
+
+
+def _shortness(item: pytest.Item) -> int:
+    marks = {mark.name for mark in item.iter_markers()}
+    return 2 - len(marks & {"real", "slow"})
+
+
 def is_ci() -> bool:
     """In CI a missing service is a failure, never a skip."""
     return os.environ.get("CI", "").lower() not in ("", "false", "0")
