@@ -340,16 +340,17 @@ def _members(running: Running) -> list[int]:
     """Who lives in its session. A pid is not given away again while its session has members."""
     if running.boot_id != boot_id():
         return []
-    leader = _stat(running.pid)
-    if leader is not None and leader.started_at != running.started_at:
-        return []
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     stats = [(pid, _stat(pid)) for pid in pids]
-    return [
+    found = [
         pid
         for pid, stat in stats
         if stat is not None and stat.session == running.pid and stat.state not in ("Z", "X")
     ]
+    # Asked last: the pid of a session that is gone may be given away while we look.
+    leader = _stat(running.pid)
+    is_another = leader is not None and leader.started_at != running.started_at
+    return [] if is_another else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,14 +196,18 @@ class Place:
 
 
 def _kill_session(leader: int, began: str) -> None:
-    """Kill what is left of a session; its leader may be gone, and its pid somebody else's."""
-    if start_time_of(leader) not in ("", began):
-        return
+    """Kill what is left of a session; its leader may be gone, and its pid somebody else's.
+
+    Even while we look: whom we kill is held first, and only then is the leader looked at.
+    """
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
                 if os.getsid(int(entry.name)) == leader:
-                    os.kill(int(entry.name), signal.SIGKILL)
+                    held = os.pidfd_open(int(entry.name))
+                    if start_time_of(leader) in ("", began):
+                        signal.pidfd_send_signal(held, signal.SIGKILL)
+                    os.close(held)
 
 
 @dataclass(kw_only=True)
