@@ -31,16 +31,13 @@ from runbook.engine.leftovers import sweep
 from runbook.engine.local import LocalRuntime
 from runbook.engine.lock import Lock, Owner, acquire
 from runbook.engine.messages import Message, Signalled
+from runbook.engine.policy import check_policy
 from runbook.engine.preview import written_since_sealed
 from runbook.engine.scene import Scene, fetch_secrets
 from runbook.engine.signals import hear_signals
 from runbook.engine.standing import Standing, has_changed_anything
 from runbook.engine.watcher import Ending, Watcher
-from runbook.errors import (
-    AmendmentRefused,
-    JournalUnwritable,
-    RollbackRefused,
-)
+from runbook.errors import AmendmentRefused, JournalUnwritable, RollbackRefused
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import check_inputs
@@ -93,28 +90,28 @@ class App:
 
     # --- run ------------------------------------------------------------------------------
 
-    def run(
+    def plan(
         self,
         path: Path,
         *,
         given: Mapping[str, str],
-        environment: str | None,
-        is_confirmed: bool,
-        watcher: Watcher,
-    ) -> Ending:
-        """Compile a runbook and drive it to its end."""
-        plan = compile_runbook(
+        environment: str | None = None,
+        vars_files: Sequence[Path] = (),
+    ) -> Plan:
+        """Compile a runbook; raises InvalidRunbook and InputError."""
+        return compile_runbook(
             path,
             registry=self.registry,
             given=given,
             environ=self.settings.environ,
             environment=environment,
+            vars_files=vars_files,
         )
-        return self._start(plan, is_confirmed=is_confirmed, watcher=watcher)
 
-    def _start(self, plan: Plan, *, is_confirmed: bool, watcher: Watcher) -> Ending:
-        """Start a run of a plan."""
+    def run(self, plan: Plan, *, is_confirmed: bool, watcher: Watcher) -> Ending:
+        """Start a run of a plan and drive it to its end."""
         scene = self._scene(plan)
+        check_policy(scene, _now())
         self._admit(scene, is_confirmed=is_confirmed)
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
@@ -180,7 +177,7 @@ class App:
                     return Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
                 return self._drive(run.run_id, scene, watcher, lock)
         watcher.notice(f"{run.run_id} had changed nothing and is too old: begun anew")
-        return self._start(plan, is_confirmed=is_confirmed, watcher=watcher)
+        return self.run(plan, is_confirmed=is_confirmed, watcher=watcher)
 
     def amended(self, run: Recorded) -> Plan:
         """The plan that a run would follow by its files as they are now.
@@ -197,6 +194,7 @@ class App:
             given={},
             environ=self.settings.environ,
             environment=first.plan.environment or None,
+            vars_files=[Path(file) for file in first.plan.vars_files],
             recorded=first.plan.inputs,
         )
         if way_of is not None:

@@ -99,6 +99,16 @@ class StateDirUnfit(RunbookError):
     exit_status = ExitStatus.INVALID
 
 
+class PolicyRefused(RunbookError):
+    """The environment's `policy` does not allow this run, or not at this time.
+
+    Nothing has run. A resume and a rollback are never refused.
+    """
+
+    code = "RB508"
+    exit_status = ExitStatus.INVALID
+
+
 class DocumentInvalid(RunbookError):
     """The runbook, or a file that it names, has errors. All have been shown; nothing has run."""
 

@@ -331,6 +331,8 @@ class StepKind(Generic[S, O]):
     """Name of the Spec field whose resource this kind replaces or deletes."""
     pins: tuple[str, ...] = ()
     """Names of the Spec fields, argument lists, whose script files the plan pins."""
+    releases: str | None = None
+    """Name of the Spec field that says which revision this kind brings in; policies bound it."""
     timeout_s: float = 600.0
     """Unless the step says otherwise."""
     by_hand: Callable[[S], Sequence[str]] | None = None

@@ -25,7 +25,8 @@ from runbook.units import DURATION_PATTERN, parse_duration_s
 
 
 def _resolve_path(value: Any, info: ValidationInfo) -> Any:
-    base = (info.context or {}).get("base", "")
+    context = info.context or {}
+    base = context.get("bases", {}).get(info.field_name, context.get("base", ""))
     if not isinstance(value, str):
         return value
     # Without `..`: `runbooks/../data` would be no path any more once a checkout removes `runbooks`.

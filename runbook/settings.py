@@ -43,7 +43,7 @@ def load_settings(
     return Settings(
         state_dir=_choose_state_dir(environ, state_dir),
         environ=environ,
-        user=environ.get("SUDO_USER") or _account(),
+        user=(os.geteuid() == 0 and environ.get("SUDO_USER")) or _account(),
         is_interactive=is_interactive,
     )
 

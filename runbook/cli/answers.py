@@ -12,7 +12,7 @@ from runbook.core.events import Verdict
 from runbook.core.plan import Plan
 from runbook.core.state import RunState, Status
 from runbook.engine.watcher import Answer
-from runbook.errors import UsageError
+from runbook.errors import ConfirmationMissing, UsageError
 
 _DOUBT_CHOICES = """\
   done    it did its work: go on after it
@@ -77,6 +77,18 @@ class Answers:
         if self.is_confirmed or not self.is_interactive:
             return self.is_confirmed
         return (self.read(f"\n{question} [y/N] ") or "").lower() in ("y", "yes")
+
+    def confirm_environment(self, plan: Plan) -> None:
+        """Have a person type the name of a protected environment; raises ConfirmationMissing."""
+        if not plan.is_protected or self.is_confirmed:
+            return
+        prompt = f"\n{plan.runbook} -> {plan.environment}, which is protected. Type its name: "
+        if self.is_interactive and self.read(prompt) == plan.environment:
+            return
+        raise ConfirmationMissing(
+            f"environment `{plan.environment}` is protected, and nobody typed its name",
+            hint="type it when you are asked, or add --yes",
+        )
 
     def _ask_yes_no(self, ask: Ask) -> Answer | None:
         prompt = f"\n{ask.step}: {ask.question} [y/N] "

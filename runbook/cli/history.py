@@ -45,4 +45,5 @@ def recent_views(app: App, limit: int) -> list[RunView]:
 def _row(view: RunView) -> tuple[str, ...]:
     started = f"{view.started_at.astimezone():%d %b %Y %H:%M}"
     took = format_duration(view.took_s)
-    return (view.id, view.runbook, str(view.end), started, took, view.by)
+    where = f" -> {view.environment}" if view.environment else ""
+    return (view.id, view.runbook + where, str(view.end), started, took, view.by)

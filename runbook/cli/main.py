@@ -16,6 +16,8 @@ COMMANDS = {
     "status": "Show what is unfinished, and what to type.",
     "history": "List runs, newest first.",
     "logs": "Print the step logs of a run.",
+    "config": "Show what runbooks come to in an environment, and where each value stands.",
+    "diff": "Show what differs between two environments.",
     "schema": "Print a JSON Schema of the language.",
     "steps": "Explain the step kinds.",
     "demo": "Deploy, watch it fail, roll back and resume, in a throw-away workspace.",

@@ -17,7 +17,21 @@ from runbook.errors import ExitStatus
 @click.option(
     "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Give an input. Repeatable."
 )
-@click.option("-y", "--yes", "is_confirmed", is_flag=True, help="Answer what `confirm` steps ask.")
+@click.option(
+    "--vars-file",
+    "vars_files",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="YAML with `inputs` and `vars`, laid over the environment's. Repeatable.",
+)
+@click.option(
+    "-y",
+    "--yes",
+    "is_confirmed",
+    is_flag=True,
+    help="Answer what is asked: by `confirm` steps, by a protected environment.",
+)
 @output_option("text", "json", "jsonl")
 @common_options
 @click.pass_obj
@@ -28,6 +42,7 @@ def run(
     path: Path,
     environment: str | None,
     assignments: tuple[str, ...],
+    vars_files: tuple[Path, ...],
     is_confirmed: bool,
 ) -> ExitStatus | None:
     """Run a runbook.
@@ -43,15 +58,11 @@ def run(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
     with open_app(settings) as app:
+        plan = app.plan(path, given=given, environment=environment, vars_files=vars_files)
+        answers.confirm_environment(plan)
         return drive(
             options,
             app,
             answers,
-            lambda watcher: app.run(
-                path,
-                given=given,
-                environment=environment,
-                is_confirmed=is_confirmed,
-                watcher=watcher,
-            ),
+            lambda watcher: app.run(plan, is_confirmed=is_confirmed, watcher=watcher),
         )

@@ -11,12 +11,19 @@ from runbook.registry import discover
 
 
 @click.command("schema", context_settings=HELP)
-@click.argument("name", type=click.Choice(["runbook", "project"]), default="runbook")
+@click.argument("name", type=click.Choice(["runbook", "project", "environment"]), default="runbook")
 @output_option()
 @common_options
 @click.pass_obj
 def schema(options: Options, /, *, name: str) -> ExitStatus:
-    """Print the schema that editors and `validate` use: of a runbook, or of project.yaml."""
+    """Print the schema that editors and `validate` use.
+
+    Of a runbook, of project.yaml, or of an environment's file.
+
+    \b
+    Examples:
+      runbook schema environment
+    """
     schema = schema_for(name, discover())
     if options.output == "json":
         options.answer_json("schema", {"name": name, "schema": schema})

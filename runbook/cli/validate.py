@@ -10,8 +10,9 @@ import click
 
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.errors import ExitStatus, UsageError
-from runbook.language import compile as language
+from runbook.language import checking
 from runbook.language.diagnostics import Diagnostic, in_order, render_all, to_json
+from runbook.language.environments import environments_beside
 from runbook.registry import discover
 
 MAX_ANNOTATIONS = 10
@@ -20,6 +21,7 @@ MAX_ANNOTATIONS = 10
 
 @click.command("validate", context_settings=HELP)
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-e", "--env", "environment", metavar="NAME", help="Check in this environment only.")
 @click.option("--strict", "is_strict", is_flag=True, help="Count warnings as errors.")
 @click.option(
     "--format",
@@ -31,12 +33,25 @@ MAX_ANNOTATIONS = 10
 @common_options
 @click.pass_obj
 def validate(
-    options: Options, /, *, paths: tuple[Path, ...], is_strict: bool, form: str | None
+    options: Options,
+    /,
+    *,
+    paths: tuple[Path, ...],
+    environment: str | None,
+    is_strict: bool,
+    form: str | None,
 ) -> ExitStatus:
-    """Check runbooks; without PATH, every one in ./runbooks. Nothing is executed."""
-    files = find_runbooks(paths)
+    """Check runbooks, in each of their environments. Nothing is executed.
+
+    Without PATH every one in ./runbooks.
+    """
+    files = find_runbooks(paths, environment)
     registry = discover()
-    found = [d for path in files for d in language.validate(path, registry=registry)]
+    found = [
+        diagnostic
+        for path in files
+        for diagnostic in checking.validate(path, registry=registry, environment=environment)
+    ]
     diagnostics = in_order(found)
     is_invalid = any(each.is_error or is_strict for each in diagnostics)
     status = ExitStatus.INVALID if is_invalid else ExitStatus.SUCCEEDED
@@ -59,17 +74,22 @@ def validate(
     return status
 
 
-def find_runbooks(paths: Sequence[Path]) -> list[Path]:
-    """The files that are named, and in folders that are named all that are runbooks."""
+def find_runbooks(paths: Sequence[Path], environment: str | None = None) -> list[Path]:
+    """The files that are named, and in folders that are named all that are runbooks.
+
+    With an environment only those of the folders that have it.
+    """
     files: list[Path] = []
     for path in paths or [Path("runbooks")]:
         if path.is_dir():
-            files += sorted(file for file in path.rglob("*.yaml") if _is_runbook(file))
+            inside = sorted(file for file in path.rglob("*.yaml") if _is_runbook(file))
+            files += [f for f in inside if not environment or environment in environments_beside(f)]
         elif paths:
             files.append(path)
     if not files:
         where = ", ".join(map(str, paths)) or "./runbooks"
-        raise UsageError(f"there is no runbook in `{where}`", hint="runbook validate PATH")
+        which = f" with an environment `{environment}`" if environment else ""
+        raise UsageError(f"there is no runbook{which} in `{where}`", hint="runbook validate PATH")
     return files
 
 

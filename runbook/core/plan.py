@@ -51,6 +51,30 @@ class Retry:
         return delay_s * (1 - self.jitter * share)
 
 
+WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """When a run may start; later on the same day, or after midnight where it ends earlier."""
+
+    days: tuple[str, ...] = WEEK
+    """The days on which it begins."""
+    begins: str = "00:00"
+    ends: str = "24:00"
+    timezone: str = "UTC"
+    """Name in the IANA time zone database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What an environment demands of a run that a person starts; never of a way back."""
+
+    revisions: tuple[str, ...] | None = None
+    """Shell patterns of the revisions that may be released; absent: any."""
+    window: Window | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedResource:
     """A thing that steps act on, as the file names it."""
@@ -61,6 +85,8 @@ class PlannedResource:
     """Its parameters; may hold `${{ }}` text."""
     base: str
     """Directory that relative paths in `params` start from: that of the file that names them."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """That of each parameter that an environment's file names instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +111,8 @@ class PlannedStep:
     """The kind's parameters; may hold `${{ }}` text."""
     base: str = ""
     """Directory that relative paths in `params` start from."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """That of each parameter that an environment's file names instead."""
     needs: tuple[str, ...] = ()
     """Ids of the steps that must be over before this one starts."""
     effect: Effect
@@ -135,9 +163,12 @@ class Plan:
     """Absolute path of the file."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """The files that were compiled: sha256 by absolute path, to tell which changed since."""
+    vars_files: tuple[str, ...] = ()
+    """Those of them that `--vars-file` named, in order."""
     project: str = ""
     environment: str = ""
     is_protected: bool = False
+    policy: Policy = Policy()
     lock: str
     """The name that one run at a time may hold."""
     steps: tuple[PlannedStep, ...]

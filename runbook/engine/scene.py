@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from runbook.core.plan import Json, Plan, PlannedSecret, PlannedStep
+from runbook.core.plan import Json, Plan, PlannedResource, PlannedSecret, PlannedStep
 from runbook.core.secret import Secret
 from runbook.core.state import RunState, Status, StepState, has_changed
 from runbook.errors import ParametersInvalid, SecretMissing
@@ -101,7 +101,7 @@ class Scene:
                 params = self.evaluator.value(dict(planned.params), scope)
                 model = RESOURCE_TYPES[planned.kind]
                 try:
-                    resource = model.model_validate(params, context={"base": planned.base})
+                    resource = model.model_validate(params, context=_context(planned))
                 except ValidationError as error:
                     raise ParametersInvalid(_first_error(f"resource `{name}`", error)) from None
                 self._resources[name] = resource.model_copy(update={"name": name})
@@ -113,7 +113,7 @@ class Scene:
             scene, undone_state = self.undone
             return scene.spec(_as_own(step), undone_state)
         params = self.evaluator.value(dict(step.params), self.scope(state))
-        context = {"base": step.base, "resources": self.resources(state)}
+        context = {**_context(step), "resources": self.resources(state)}
         try:
             spec: Spec = self.registry.find(step.kind).spec.model_validate(params, context=context)
         except ValidationError as error:
@@ -205,6 +205,11 @@ def _describe(step: PlannedStep, state: RunState) -> dict[str, object]:
         "changed": has_changed(step, now),
         "outputs": now.outputs if is_succeeded else {},
     }
+
+
+def _context(planned: PlannedResource | PlannedStep) -> dict[str, Any]:
+    """Where relative paths start, as the types of resources and parameters ask for it."""
+    return {"base": planned.base, "bases": planned.bases}
 
 
 def _as_own(step: PlannedStep) -> PlannedStep:

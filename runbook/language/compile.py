@@ -1,11 +1,12 @@
-"""A runbook's files to one Plan, or all that is wrong with them."""
+"""A runbook's files to one Plan. What is wrong with them: checking.py."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from runbook.core.plan import (
+    WEEK,
     Json,
     JsonObject,
     OnFailure,
@@ -13,32 +14,26 @@ from runbook.core.plan import (
     PlannedResource,
     PlannedSecret,
     PlannedStep,
+    Policy,
     Rerun,
     Retry,
+    Window,
 )
 from runbook.errors import InputError, ParametersInvalid
-from runbook.language.declarations import check_bundle, check_declarations
-from runbook.language.diagnostics import Diagnostic, InvalidRunbook, in_order
-from runbook.language.document import Bundle, Declared, Document, Step, read_bundle
+from runbook.language.checking import read_valid
+from runbook.language.document import Bundle, Declared, Document, Step
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
+from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator, Reference, expressions_in, references
 from runbook.language.inputs import check_inputs, declared_defaults, read_inputs
 from runbook.language.names import Names
 from runbook.language.pinning import pinned_files
-from runbook.language.rules import check_rules
 from runbook.language.source import Node
-from runbook.language.unset import check_unset
 from runbook.registry import Registry
 from runbook.units import parse_duration_s
 
 SENSITIVE_INPUT = "input:"
 """Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
-
-
-def validate(path: Path, *, registry: Registry) -> list[Diagnostic]:
-    """Everything that is wrong or doubtful in a runbook and the files that it names."""
-    _bundle, diagnostics = _read_checked(path, registry)
-    return diagnostics
 
 
 def compile_runbook(
@@ -48,6 +43,7 @@ def compile_runbook(
     given: Mapping[str, str],
     environ: Mapping[str, str],
     environment: str | None = None,
+    vars_files: Sequence[Path] = (),
     recorded: JsonObject | None = None,
 ) -> Plan:
     """The plan of a runbook with these inputs; with those that a run recorded, where it has some.
@@ -56,19 +52,15 @@ def compile_runbook(
         InvalidRunbook: carries all diagnostics.
         InputError: names all inputs that are missing, unknown or unfit.
     """
-    bundle, diagnostics = _read_checked(path, registry)
-    if any(diagnostic.is_error for diagnostic in diagnostics):
-        raise InvalidRunbook(diagnostics)
+    bundle = read_valid(path, registry=registry, environment=environment, vars_files=vars_files)
     main = bundle.main
-    _refuse_environment(main, environment)
     if recorded is None:
         inputs = read_inputs(main.input_types, given, environ)
     else:
         known = {name: value for name, value in recorded.items() if name in main.input_types}
         inputs = check_inputs(main.input_types, known)
-    undoes = bundle.undone.name if bundle.undone else None
-    plan = _plan(main, inputs, environment or "", sources=_sources(bundle), undoes=undoes)
-    plan = replace(plan, vars=_computed_vars(main, inputs, environment or ""))
+    plan = _plan(bundle, main, inputs)
+    plan = replace(plan, vars=_computed_vars(plan, main))
     if bundle.rollback:
         plan = replace(plan, on_failure=_on_failure(bundle, plan))
     return plan
@@ -89,74 +81,24 @@ def _digest_of(path: Path) -> str | None:
         return None
 
 
-def _refuse_environment(document: Document, environment: str | None) -> None:
-    folder = document.source.path.absolute().parent / "environments"
-    if environment is not None and not folder.is_dir():
-        raise InputError(
-            f"there is no environment `{environment}`: expected `{folder}` to hold its file",
-            hint="leave out --env",
-        )
-
-
-def _read_checked(path: Path, registry: Registry) -> tuple[Bundle, list[Diagnostic]]:
-    bundle = read_bundle(path, registry)
-    sources = bundle.sources()
-    if all(source.is_readable for source in sources):
-        _check(bundle.main, bundle.undone)
-        if bundle.rollback:
-            _check(bundle.rollback, bundle.main)
-            check_bundle(bundle)
-        for document in filter(None, (bundle.main, bundle.rollback)):
-            _check_refusals(document, registry)
-    return bundle, in_order(found for source in sources for found in source.diagnostics)
-
-
-def _check(document: Document, undone: Document | None) -> None:
-    check_declarations(document)
-    names = Names(document)
-    names.check()
-    check_unset(document, names.uses)
-    check_rules(document, undone)
-    if any(found.is_error for found in document.source.diagnostics):
-        return  # what seems unused may be misspelt elsewhere
-    for name, declared in document.inputs.items():
-        if name not in names.used_inputs:
-            hint = "remove it, or use it: `${{ inputs." + name + " }}`"
-            declared.source.warn(
-                "RB451", f"input `{name}` is not used", declared.entry.key_span, hint
-            )
-
-
-def _check_refusals(document: Document, registry: Registry) -> None:
-    sources = filter(None, (document.source, document.project))
-    if any(found.is_error for source in sources for found in source.diagnostics):
-        return
-    if any(step.kind and step.kind.has_rules for step in document.steps):
-        from runbook.language.refusals import check_refusals
-
-        check_refusals(document, registry)
-
-
 # --- the plan -------------------------------------------------------------------------------
 
 
-def _plan(
-    document: Document,
-    inputs: JsonObject,
-    environment: str,
-    *,
-    sources: Mapping[str, str],
-    undoes: str | None,
-) -> Plan:
+def _plan(bundle: Bundle, document: Document, inputs: JsonObject) -> Plan:
     project = _project_name(document)
+    environment = bundle.environment
     default_lock = f"{project}/{environment}" if environment else project
+    undone = bundle.undone if document is bundle.main else bundle.main
     return Plan(
         runbook=document.name,
         summary=document.root.text_of("summary") or "",
         source=str(document.source.path.absolute()),
-        sources=sources,
+        sources=_sources(bundle),
+        vars_files=tuple(str(file.path.absolute()) for file in bundle.layers.vars_files),
         project=project,
         environment=environment,
+        is_protected=bundle.is_protected,
+        policy=_policy(bundle.policy),
         lock=_lock(document) or default_lock,
         steps=_steps(document),
         inputs=inputs,
@@ -164,7 +106,27 @@ def _plan(
         vars={name: declared.node.value for name, declared in document.vars.items()},
         secrets=_secrets(document),
         resources={name: _resource(declared) for name, declared in document.resources.items()},
-        undoes=undoes,
+        undoes=undone.name if undone else None,
+    )
+
+
+def _policy(node: Node | None) -> Policy:
+    if node is None:
+        return Policy()
+    revisions, window = node.get("revisions"), node.get("window")
+    return Policy(
+        revisions=tuple(str(item.value) for item in revisions.items) if revisions else None,
+        window=_window(window) if window else None,
+    )
+
+
+def _window(node: Node) -> Window:
+    days = node.get("days")
+    return Window(
+        days=tuple(str(item.value) for item in days.items) if days else WEEK,
+        begins=node.text_of("from") or "00:00",
+        ends=node.text_of("to") or "24:00",
+        timezone=node.text_of("timezone") or "UTC",
     )
 
 
@@ -199,13 +161,21 @@ def _secret(declared: Declared) -> PlannedSecret:
 def _resource(declared: Declared) -> PlannedResource:
     kind, entry = next(iter(declared.node.entries.items()))
     params = entry.node.value if isinstance(entry.node.value, dict) else {}
-    return PlannedResource(kind=kind, params=params, base=str(declared.base))
+    return PlannedResource(
+        kind=kind,
+        params=params,
+        base=str(declared.base),
+        bases=other_bases(declared.source, entry.node, declared.base),
+    )
 
 
-def _computed_vars(document: Document, inputs: JsonObject, environment: str) -> JsonObject:
+def _computed_vars(plan: Plan, document: Document) -> JsonObject:
     """Each variable's value; one that a secret goes into stays as it was written."""
     names = Names(document)
-    scope = {"inputs": inputs, "env": {"name": environment, "protected": False}}
+    scope = {
+        "inputs": plan.inputs,
+        "env": {"name": plan.environment, "protected": plan.is_protected},
+    }
     return {
         name: declared.node.value
         if any(map(names.is_secret, _references(declared.node)))
@@ -251,6 +221,7 @@ def _step(document: Document, step: Step, base: str) -> PlannedStep:
         name=node.text_of("name") or "",
         params=dict(raw_parameters(step)),
         base=base,
+        bases=other_bases(step.source, step.parameters, Path(base)),
         needs=tuple(needed.id for needed in step.needs),
         effect=effect_of(step),
         rerun=_rerun(step),
@@ -306,9 +277,7 @@ def _on_failure(bundle: Bundle, parent: Plan) -> OnFailure:
     assert rollback is not None and on_failure is not None and after is not None
     given = on_failure.get("with")
     defaults = declared_defaults(rollback.input_types)
-    plan = _plan(
-        rollback, defaults, parent.environment, sources=parent.sources, undoes=parent.runbook
-    )
+    plan = _plan(bundle, rollback, defaults)
     steps = (*plan.steps, *_finally_of(parent, plan))
     return OnFailure(
         plan=replace(plan, steps=steps, lock=parent.lock),

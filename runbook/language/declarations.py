@@ -50,7 +50,8 @@ def _check_default(declared: Declared, key: str, declaration: JsonObject, value:
     except ValueError as error:
         text = node.text
         hint = f"quote it: '{text}'" if str(error).startswith("expected a string") else None
-        declared.source.error("RB407", f"`{key}`: {error}", node.span, hint)
+        what = f"input `{declared.entry.key}`" if node.span.origin else f"`{key}`"
+        declared.source.error("RB407", f"{what}: {error}", node.span, hint)
 
 
 def _check_sensitive(name: str, declared: Declared) -> None:

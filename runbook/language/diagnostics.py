@@ -3,9 +3,13 @@
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from runbook.core.plan import JsonObject
 from runbook.errors import DocumentInvalid
+
+if TYPE_CHECKING:
+    from runbook.language.source import Source
 
 ERROR = "error"
 WARNING = "warning"
@@ -21,6 +25,8 @@ class Span:
     column: int
     end_line: int
     end_column: int
+    origin: "Source | None" = field(default=None, compare=False, repr=False)
+    """The file that it lies in, where that is not the one whose tree it stands in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

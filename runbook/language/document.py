@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runbook.core.plan import JsonObject
 from runbook.facts import KindFacts
+from runbook.language.environments import Layers, laid_over
 from runbook.language.reading import read_source
 from runbook.language.schema import resource_fields, schema_for
 from runbook.language.shape import check_shape
@@ -92,8 +93,8 @@ class Declared:
 
     @property
     def base(self) -> Path:
-        """Where relative paths in it start."""
-        return self.source.path.absolute().parent.resolve()
+        """Where relative paths in it start; some parameters may lie in another file."""
+        return self.source.folder_of(self.node)
 
 
 @dataclass(eq=False)
@@ -179,18 +180,37 @@ class Bundle:
     """What `on_failure.runbook` names."""
     undone: Document | None = None
     """What `for` names: only its ids and effects matter."""
+    layers: Layers = field(default_factory=Layers)
+    """What is laid over all of them."""
+
+    @property
+    def environment(self) -> str:
+        """The chosen environment's name; empty: none."""
+        return self.layers.environment.path.stem if self.layers.environment else ""
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether its environment demands that a person types its name."""
+        node = self.layers.environment.root.get("protected") if self.layers.environment else None
+        return node is not None and node.value is True
+
+    @property
+    def policy(self) -> Node | None:
+        """What its environment demands of every run."""
+        return self.layers.environment.root.get("policy") if self.layers.environment else None
 
     def sources(self) -> list[Source]:
         """The files that are compiled, each once."""
         documents = [self.main, self.rollback] if self.rollback else [self.main]
         found = [doc.source for doc in documents]
-        return list(dict.fromkeys([*found, *(doc.project for doc in documents if doc.project)]))
+        projects = [doc.project for doc in documents if doc.project]
+        return list(dict.fromkeys([*found, *projects, *self.layers]))
 
 
-def read_bundle(path: Path, registry: Registry) -> Bundle:
+def read_bundle(path: Path, registry: Registry, layers: Layers) -> Bundle:
     """Read a runbook and every file that it names; what is wrong stands in each source."""
-    reader = _Reader(registry)
-    bundle = Bundle(reader.document(path))
+    reader = _Reader(registry, layers)
+    bundle = Bundle(reader.document(path), layers=layers)
     on_failure = bundle.main.root.get("on_failure")
     named = on_failure.get("runbook") if on_failure else None
     if named and isinstance(named.value, str):
@@ -201,15 +221,20 @@ def read_bundle(path: Path, registry: Registry) -> Bundle:
 
 
 class _Reader:
-    """Reads files, each once."""
+    """Reads files, and lays over them what belongs there."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, layers: Layers) -> None:
         self._registry = registry
-        self._projects: dict[Path, Source | None] = {}
+        self._layers = layers if layers.are_readable else Layers()
 
     def document(self, path: Path) -> Document:
         source = read_source(path)
-        project = self._project(path.parent / PROJECT_FILE)
+        file = path.parent / PROJECT_FILE
+        project = read_source(file) if file.exists() else None
+        if source.is_readable and (project is None or project.is_readable):
+            source, project = laid_over(source, project, self._layers)
+        if project and project.is_readable:
+            check_shape(project, schema_for("project", self._registry))
         document = Document(source, project, resource_fields(self._registry))
         if source.is_readable:
             check_shape(source, schema_for("runbook", self._registry))
@@ -224,14 +249,6 @@ class _Reader:
             document.source.error("RB313", message, node.span, _near_file(path))
             return None
         return self.document(path)
-
-    def _project(self, path: Path) -> Source | None:
-        if path not in self._projects:
-            source = read_source(path) if path.exists() else None
-            if source and source.is_readable:
-                check_shape(source, schema_for("project", self._registry))
-            self._projects[path] = source
-        return self._projects[path]
 
 
 def _near_file(path: Path) -> str | None:

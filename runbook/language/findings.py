@@ -105,6 +105,11 @@ FINDINGS: dict[str, str] = {
     "RB408": "A sensitive input comes by `env`, and has no default.",
     "RB409": "A rollback never starts another rollback, so it has no `on_failure`.",
     "RB410": "What `on_failure.with` gives does not fit the inputs of the rollback.",
+    "RB411": "An environment is called as its file is: the two names differ.",
+    "RB412": (
+        "An environment, or a vars file, names an input, a runbook or a step that no runbook "
+        "beside it has."
+    ),
     # --- warnings ---
     "RB451": "An input is declared and never used.",
     "RB452": "A `when` does not depend on anything: the step always runs, or never.",

@@ -4,7 +4,7 @@ Whether an output that exists is surely set by then: unset.py.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runbook.language.diagnostics import Span, did_you_mean
 from runbook.language.document import Declared, Document, Step
@@ -311,6 +311,4 @@ def _place(source: Source, node: Node, fragment: str, text: str, reference: Refe
     if not fragment[at:].startswith(dotted) or start.line != start.end_line:
         return whole
     column = start.column + at
-    return Span(
-        line=start.line, column=column, end_line=start.line, end_column=column + len(dotted)
-    )
+    return replace(start, column=column, end_column=column + len(dotted))

@@ -25,6 +25,7 @@ def pinned_files(document: Document, step: Step) -> Mapping[str, str]:
         return {}
     parameters = raw_parameters(step)
     home = document.source.path.absolute().parent.resolve()
+    base = _folder(step, "directory")
     directory = parameters.get("directory") or "."
     if not isinstance(directory, str) or has_expression(directory):
         return {}
@@ -33,19 +34,25 @@ def pinned_files(document: Document, step: Step) -> Mapping[str, str]:
     for name in (name for field in fields for name in parameters.get(field) or ()):
         if not isinstance(name, str) or has_expression(name) or Path(name).is_absolute():
             continue
-        path = (home / directory / name).resolve()
+        path = (base / directory / name).resolve()
         text = _text(path) if _is_of_the_runbook(path, home, trees) else None
         if text is not None:
             found[str(path)] = text
     return found
 
 
+def _folder(step: Step, parameter: str) -> Path:
+    """Where a parameter's relative path starts."""
+    node = step.parameters.get(parameter) if step.parameters else None
+    return step.source.folder_of(node or step.node)
+
+
 def _work_trees(document: Document) -> Iterator[Path]:
     for name, declared in document.resources.items():
         node = declared.node.get("git") if document.resource_type(name) == "git" else None
         path = node.text_of("path") if node else None
-        if path and not has_expression(path):
-            yield Path(declared.base, path).resolve()
+        if node and path and not has_expression(path):
+            yield Path(declared.source.folder_of(node.entries["path"].node), path).resolve()
 
 
 def _is_of_the_runbook(path: Path, home: Path, trees: list[Path]) -> bool:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from runbook.kinds import Spec
 from runbook.language.document import Document, Step
+from runbook.language.environments import other_bases
 from runbook.language.expressions import has_expression
 from runbook.language.source import Node
 from runbook.registry import Registry
@@ -33,15 +34,17 @@ def _known_resources(document: Document) -> Mapping[str, BaseModel]:
         word = document.resource_type(name)
         node = declared.node.get(word) if word else None
         if word and node and not any(has_expression(str(text.value)) for text in node.texts()):
-            context = {"base": str(declared.base)}
+            bases = other_bases(declared.source, node, declared.base)
+            context = {"base": str(declared.base), "bases": bases}
             known[name] = RESOURCE_TYPES[word].model_validate(node.value, context=context)
     return known
 
 
 def _check_step(step: Step, spec: type[Spec], resources: Mapping[str, BaseModel]) -> None:
-    base = str(step.source.path.absolute().parent)
-    context = {"base": base, "resources": _Lenient(resources)}
+    base = step.source.path.absolute().parent.resolve()
     node = step.parameters
+    bases = other_bases(step.source, node, base)
+    context = {"base": str(base), "bases": bases, "resources": _Lenient(resources)}
     try:
         spec.model_validate(node.value if node else {}, context=context)
     except ValidationError as error:

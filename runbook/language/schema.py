@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from runbook.core.plan import JsonObject
 from runbook.language.inputs import INPUT_TYPES
+from runbook.language.schema_environment import environment_definitions, environment_properties
 from runbook.language.schema_words import (
     WORD_PATTERN,
     either,
@@ -31,11 +32,11 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 @lru_cache(maxsize=8)
 def schema_for(name: str, registry: Registry) -> JsonObject:
-    """The schema `runbook` or `project`: the shipped one, unless it knows other kinds."""
+    """The schema `runbook`, `project` or `environment`: shipped, unless there are other kinds."""
     file = f"{name}.schema.json"
     try:
         loaded: Any = load_shipped(file)
-        if name == "project" or kinds_in(loaded) == registry.names:
+        if name != "runbook" or kinds_in(loaded) == registry.names:
             return cast(JsonObject, loaded)
     except FileNotFoundError:
         pass
@@ -63,6 +64,7 @@ def generate(registry: Registry) -> dict[str, str]:
 
     made = {
         FACTS_FILE: {name: asdict(facts_of(registry.find(name))) for name in registry.names},
+        "environment.schema.json": _environment(),
         "project.schema.json": _project(),
         "runbook.schema.json": _runbook(registry),
     }
@@ -88,6 +90,19 @@ def _project() -> dict[str, Any]:
             required=["project"],
         ),
         "$defs": _shared_definitions(),
+    }
+
+
+def _environment() -> dict[str, Any]:
+    from runbook.resources import RESOURCE_TYPES
+
+    models = [model.__name__ for model in RESOURCE_TYPES.values()]
+    return {
+        "$schema": _DRAFT,
+        "title": "runbook environment",
+        "description": "What is different in one environment: data, laid over all runbooks.",
+        **mapping(environment_properties()),
+        "$defs": environment_definitions(_shared_definitions(), _definitions(), models),
     }
 
 

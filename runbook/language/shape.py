@@ -12,6 +12,7 @@ from runbook.language.expressions import has_expression
 from runbook.language.inputs import measure
 from runbook.language.scalars import type_name
 from runbook.language.schema import ID_PATTERN, NAME_PATTERN
+from runbook.language.schema_environment import TIME_PATTERN
 from runbook.language.schema_words import EXPRESSION
 from runbook.language.source import Node, Source
 from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
@@ -28,6 +29,7 @@ _PATTERNS = {
     FRACTION_PATTERN: "a fraction such as `0.10` or `10%`",
     NAME_PATTERN: "lower-case letters, digits, `-` and `_`, a letter first",
     ID_PATTERN: "lower-case letters, digits and `_`, a letter first",
+    TIME_PATTERN: "a time of day such as `09:30`",
 }
 _BOUNDS = {
     "minimum": "at least",
@@ -50,7 +52,8 @@ def check_shape(source: Source, schema: JsonObject) -> None:
     if not isinstance(source.root.value, dict):
         found = type_name(source.root.value)
         message = f"expected a mapping, found {found}"
-        source.error("RB204", message, source.root.span, "begin with `runbook: v1`")
+        hint = "begin with `runbook: v1`" if "runbook" in _properties(schema) else None
+        source.error("RB204", message, source.root.span, hint)
         return
     for error in validator_class()(schema).iter_errors(source.root.value):
         for leaf in _leaves(error):
@@ -108,17 +111,23 @@ def _check_measure(
             yield ValidationError(f"expected {_BOUNDS[keyword]} `{limit}`, found `{value}`")
 
 
+def _properties(schema: JsonObject) -> JsonObject:
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
 def _mask_secrets(source: Source) -> None:
     """What stands where a secret's origin should may be the secret itself: it is never shown."""
     for entry in source.root.mapping("secrets").values():
         known = ("env", "file")
         nodes = [item.node for item in entry.node.entries.values() if item.key not in known]
         nodes += [] if entry.node.entries else [entry.node]
-        source.masked += [node.span for node in nodes]
+        for node in nodes:
+            (node.span.origin or source).masked.append(node.span)
     for entry in source.root.mapping("inputs").values():
         sensitive, default = entry.node.get("sensitive"), entry.node.get("default")
         if default and sensitive and sensitive.value is not False:
-            source.masked.append(default.span)
+            (default.span.origin or source).masked.append(default.span)
 
 
 # --- which finding to show ------------------------------------------------------------------
@@ -328,7 +337,7 @@ def _subject(path: Sequence[Any]) -> str:
 
 
 def _shown(source: Source, node: Node) -> str:
-    if node.span in source.masked:
+    if node.span in (node.span.origin or source).masked:
         return "[hidden]"
     if not node.text or "\n" in node.text or has_expression(node.text):
         return ""

@@ -5,7 +5,7 @@ How the tree is made: reading.py.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -88,12 +88,18 @@ class Source:
     _starts: list[int] = field(default_factory=list)
 
     def error(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
-        """Note an error at a place."""
-        self.diagnostics.append(self._finding(code, ERROR, message, span, hint))
+        """Note an error at a place, in this file or in one that was laid over it."""
+        at = span.origin or self
+        self.diagnostics.append(at._finding(code, ERROR, message, span, hint))
 
     def warn(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
-        """Note a warning at a place."""
-        self.diagnostics.append(self._finding(code, WARNING, message, span, hint))
+        """Note a warning at a place, in this file or in one that was laid over it."""
+        at = span.origin or self
+        self.diagnostics.append(at._finding(code, WARNING, message, span, hint))
+
+    def folder_of(self, node: Node) -> Path:
+        """Where relative paths in a node of this tree start: beside the file that it lies in."""
+        return (node.span.origin or self).path.absolute().parent.resolve()
 
     def _finding(
         self, code: str, severity: str, message: str, span: Span, hint: str | None
@@ -123,6 +129,8 @@ class Source:
 
     def part(self, node: Node, fragment: str) -> Span:
         """Where in a scalar a piece of its text stands; the whole scalar where that is unclear."""
+        if node.span.origin and node.span.origin is not self:
+            return node.span.origin.part(node, fragment)
         starts = self._line_starts()
         span = node.span
         begin = starts[span.line - 1] + span.column - 1
@@ -132,7 +140,9 @@ class Source:
             return span
         line = bisect_right(starts, at)
         column = at - starts[line - 1] + 1
-        return Span(line=line, column=column, end_line=line, end_column=column + len(fragment))
+        return replace(
+            span, line=line, column=column, end_line=line, end_column=column + len(fragment)
+        )
 
 
 def _mask(text: str, mask: Span, line: int) -> str:

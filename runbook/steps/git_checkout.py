@@ -257,6 +257,7 @@ def _dirt(spec: GitCheckout, ctx: Context) -> list[str]:
 STEP = StepKind(
     spec=GitCheckout,
     outputs=CheckedOut,
+    releases="revision",
     effect=Effect.CHANGES,
     rerun=Rerun.PROBE,
     describe=_describe,

@@ -13,7 +13,7 @@ import runbook
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import RunbookError
 from runbook.introspection import describe_fields, nested_models
-from runbook.language.compile import validate
+from runbook.language.checking import validate
 from runbook.registry import discover
 from runbook.report.reference import refer_to
 

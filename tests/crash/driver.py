@@ -130,13 +130,8 @@ def drive(app: App, order: Order) -> Ending | None:
             watcher=Nobody(),
         )
     assert order.runbook is not None
-    return app.run(
-        Path(order.runbook),
-        given=order.given,
-        environment=None,
-        is_confirmed=False,
-        watcher=Nobody(),
-    )
+    plan = app.plan(Path(order.runbook), given=order.given)
+    return app.run(plan, is_confirmed=False, watcher=Nobody())
 
 
 def become(order: Order) -> None:

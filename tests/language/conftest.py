@@ -218,6 +218,7 @@ def compile_text(tmp_path: Path, registry: Registry) -> CompileText:
         folder.mkdir(exist_ok=True)
         if environment:
             (folder / "environments").mkdir(exist_ok=True)
+            (folder / "environments" / f"{environment}.yaml").write_text("{}", encoding="utf-8")
         if project:
             (folder / "project.yaml").write_text(project, encoding="utf-8")
         for name, content in files.items():

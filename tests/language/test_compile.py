@@ -202,8 +202,9 @@ def test_resources_and_secrets_keep_the_folder_that_names_them(compile_text: Com
 def test_the_lock_is_the_project_with_its_environment(compile_text: Compile) -> None:
     text = HEAD + "steps:\n" + LOOK
 
-    assert compile_text(text, environment="prod").lock == "shop/prod"
     assert compile_text("lock: mine\n" + text).lock == "mine"
+    assert compile_text(text).lock == "shop"
+    assert compile_text(text, environment="prod").lock == "shop/prod"
 
 
 def test_without_a_project_the_folder_is_the_project(

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from runbook.language.compile import validate
+from runbook.language.checking import validate
 from runbook.language.diagnostics import render_all
 from runbook.language.findings import FINDINGS
 from runbook.registry import Registry
 
 FOLDER = Path(__file__).parent / "errors"
-CASES = sorted(p.stem for p in FOLDER.glob("*.yaml") if p.stem != "project" and p.stem[0] != "_")
+CASES = sorted(
+    str(path.relative_to(FOLDER).with_suffix(""))
+    for path in [*FOLDER.glob("*.yaml"), *FOLDER.glob("*/*.yaml")]
+    if path.stem != "project" and path.stem[0] != "_"
+)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -29,7 +33,7 @@ def test_a_bad_runbook_is_answered_as_recorded(
 
 
 def test_every_finding_that_is_recorded_is_explained() -> None:
-    recorded = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.out"))
+    recorded = "".join(path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.out"))
 
     codes = set(re.findall(r"\[(RB\d+)\]", recorded))
 
@@ -37,7 +41,7 @@ def test_every_finding_that_is_recorded_is_explained() -> None:
 
 
 def test_every_explained_finding_has_a_case() -> None:
-    recorded = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.out"))
+    recorded = "".join(path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.out"))
 
     missing = set(FINDINGS) - set(re.findall(r"\[(RB\d+)\]", recorded))
 

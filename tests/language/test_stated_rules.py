@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook.language.compile import validate
+from runbook.language.checking import validate
 from runbook.registry import discover
 
 CASES = [

@@ -1,0 +1,54 @@
+"""`runbook diff`: what differs between two environments, once each is laid over the runbooks."""
+
+from pathlib import Path
+
+import click
+
+from runbook.cli.config import read_values, shown
+from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.cli.validate import find_runbooks
+from runbook.core.plan import JsonObject
+from runbook.errors import ExitStatus
+from runbook.report.table import columns
+
+
+@click.command("diff", context_settings=HELP)
+@click.argument("first", metavar="ENV")
+@click.argument("second", metavar="ENV")
+@click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@output_option()
+@common_options
+@click.pass_obj
+def diff(options: Options, /, *, first: str, second: str, paths: tuple[Path, ...]) -> ExitStatus:
+    """Show what differs between two environments; nothing is executed.
+
+    \b
+    Examples:
+      runbook diff staging prod
+    """
+    found = {
+        str(path): differences(options, path, first, second) for path in find_runbooks(paths, first)
+    }
+    if options.output == "json":
+        options.answer_json("diff", {"environments": [first, second], "runbooks": found})
+        return ExitStatus.SUCCEEDED
+    for path, rows in found.items():
+        if rows:
+            lines = [(key, *map(shown, pair.values())) for key, pair in rows.items()]
+            options.answer(f"{path}\n{columns(('KEY', first, second), lines)}\n")
+    if not any(found.values()):
+        options.answer(f"`{first}` and `{second}` come to the same")
+    return ExitStatus.SUCCEEDED
+
+
+def differences(options: Options, path: Path, first: str, second: str) -> dict[str, JsonObject]:
+    """By key what a runbook has in either environment, where that is not the same."""
+    one, other = (
+        {each.key: each.value for each in read_values(options, path, environment)}
+        for environment in (first, second)
+    )
+    return {
+        key: {first: one.get(key), second: other.get(key)}
+        for key in {**one, **other}
+        if (key in one, one.get(key)) != (key in other, other.get(key))
+    }

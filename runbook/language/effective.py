@@ -1,0 +1,73 @@
+"""What a runbook comes to in an environment: every value that stands, and where it was written."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from runbook.core.plan import Json
+from runbook.language.document import Bundle, Declared
+from runbook.language.source import Node, Source
+
+_OF_STEPS = ("when", "timeout", "retry", "with")
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveValue:
+    """One value, by the keys that lead to it."""
+
+    key: str
+    """Dotted: `inputs.revision`, `resources.db.postgres.host`, `steps.watch.with.interval`."""
+    value: Json
+    """As it was written: expressions are not computed."""
+    origin: str
+    """`file:line`, or the variable that gives it."""
+
+
+def effective_values(bundle: Bundle, environ: Mapping[str, str]) -> Iterator[EffectiveValue]:
+    """Every value of a runbook with all that is laid over it, in order."""
+    document = bundle.main
+    for name, declared in document.inputs.items():
+        yield from _input(f"inputs.{name}", declared, environ)
+    for section, named in (
+        ("vars", document.vars),
+        ("secrets", document.secrets),
+        ("resources", document.resources),
+    ):
+        for name, declared in named.items():
+            yield from _leaves(f"{section}.{name}", declared.source, declared.node)
+    for step in document.steps:
+        for key in _OF_STEPS:
+            node = step.node.get(key)
+            if node is not None:
+                yield from _leaves(f"steps.{step.id}.{key}", step.source, node)
+    layer = bundle.layers.environment
+    for key in ("protected", "policy") if layer else ():
+        node = layer.root.get(key) if layer else None
+        if node and layer:
+            yield from _leaves(key, layer, node)
+
+
+def _input(key: str, declared: Declared, environ: Mapping[str, str]) -> Iterator[EffectiveValue]:
+    variable = declared.node.text_of("env") or ""
+    sensitive, default = declared.node.get("sensitive"), declared.node.get("default")
+    if sensitive and sensitive.value is True:
+        yield EffectiveValue(key, "[secret]", f"variable {variable}")
+    elif environ.get(variable):
+        yield EffectiveValue(key, environ[variable], f"variable {variable}")
+    elif default:
+        yield EffectiveValue(key, default.value, _place(declared.source, default))
+    else:
+        yield EffectiveValue(key, None, _place(declared.source, declared.node))
+
+
+def _leaves(key: str, source: Source, node: Node) -> Iterator[EffectiveValue]:
+    if node.entries:
+        for name, entry in node.entries.items():
+            yield from _leaves(f"{key}.{name}", source, entry.node)
+    else:
+        yield EffectiveValue(key, node.value, _place(source, node))
+
+
+def _place(source: Source, node: Node) -> str:
+    file = (node.span.origin or source).path
+    return f"{os.path.relpath(file)}:{node.span.line}"
