@@ -8,6 +8,7 @@ from runbook.app import open_app
 from runbook.cli.answers import Answers
 from runbook.cli.driving import drive, parse_assignments
 from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus
 
 
@@ -58,11 +59,10 @@ def run(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
     with open_app(settings) as app:
-        plan = app.plan(path, given=given, environment=environment, vars_files=vars_files)
-        answers.confirm_environment(plan)
-        return drive(
-            options,
-            app,
-            answers,
-            lambda watcher: app.run(plan, is_confirmed=is_confirmed, watcher=watcher),
-        )
+
+        def act(watcher: Watcher) -> Ending:
+            plan = app.plan(path, given=given, environment=environment, vars_files=vars_files)
+            answers.confirm_environment(plan)
+            return app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
+
+        return drive(options, app, answers, act)
