@@ -11,6 +11,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from runbook.core.events import (
+    ApprovalGiven,
+    ApprovalRefused,
     Event,
     Outcome,
     PlanAmended,
@@ -25,6 +27,7 @@ from runbook.core.machine import begin, settling_actions
 from runbook.core.plan import JsonObject, Plan
 from runbook.core.state import Phase, RunState, failed_step, is_in_doubt
 from runbook.engine.admission import admit
+from runbook.engine.approvals import refuse_invalid
 from runbook.engine.claim import stake
 from runbook.engine.ledger import Ledger, Recorded, first_batch, new_run_id, rollback_plan
 from runbook.engine.leftovers import sweep
@@ -35,7 +38,7 @@ from runbook.engine.policy import check_policy
 from runbook.engine.preview import written_since_sealed
 from runbook.engine.scene import Scene, fetch_secrets
 from runbook.engine.signals import hear_signals
-from runbook.engine.standing import Standing, has_changed_anything
+from runbook.engine.standing import Standing, is_stale
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import AmendmentRefused, JournalUnwritable, RollbackRefused
 from runbook.language.compile import changed_sources, compile_runbook
@@ -47,9 +50,6 @@ from runbook.stores.memory import MemoryJournal
 from runbook.stores.sqlite import SqliteJournal
 from runbook.tools.host import this_machine
 from runbook.tools.redactor import Redactor
-
-STALE_AFTER_S = 900.0
-"""A run interrupted for longer than this before it changed anything is begun anew."""
 
 AskInputs = Callable[[JsonObject, Callable[[], Sequence[str]]], JsonObject]
 """Given the inputs' declarations, and what tells what was written since, gives their values."""
@@ -167,10 +167,7 @@ class App:
             state = run.after(*events)
             scene = self._scene(plan, state)
             self._stake(scene, state)
-            gap_s = run.state.interrupted_s + (_now() - run.state.at).total_seconds()
-            is_untouched = not has_changed_anything(run.plan, run.state)
-            is_own_start = run.state.undone is None
-            if not (is_own_start and is_untouched and gap_s > STALE_AFTER_S):
+            if not is_stale(run.plan, run.state, _now()):
                 try:
                     self.journal.append([run.next_batch(*events)])
                 except JournalUnwritable as error:
@@ -178,6 +175,13 @@ class App:
                 return self._drive(run.run_id, scene, watcher, lock)
         watcher.notice(f"{run.run_id} had changed nothing and is too old: begun anew")
         return self.run(plan, is_confirmed=is_confirmed, watcher=watcher)
+
+    def say(self, run: Recorded, said: ApprovalGiven | ApprovalRefused) -> None:
+        """Record somebody's answer to a run's request; raises ApprovalInvalid."""
+        with self._lock(run.plan.lock, run.run_id):
+            run = self.ledger.recorded(run.run_id)
+            refuse_invalid(run, said)
+            self.journal.append([run.next_batch(said)])
 
     def amended(self, run: Recorded) -> Plan:
         """The plan that a run would follow by its files as they are now.
@@ -234,7 +238,7 @@ class App:
             run = self.ledger.recorded(run.run_id)
             run_id = new_run_id(way_back.plan.runbook)
             plan, undone = rollback_plan(run, way_back, inputs)
-            scene = self._scene(plan, _with_undone(plan, undone))
+            scene = self._scene(plan, replace(begin(plan), undone=undone))
             self._admit(scene, is_confirmed=is_confirmed)
             self._stake(scene, begin(plan))
             started = self._started(run_id, plan, undone)
@@ -384,10 +388,6 @@ def _report_changes(plan: Plan, watcher: Watcher) -> None:
     """Say which files the plan was made from are others now; it is followed all the same."""
     for path in changed_sources(plan):
         watcher.notice(f"`{path}` has changed since this run began; it goes on as it was planned")
-
-
-def _with_undone(plan: Plan, undone: Undone) -> RunState:
-    return replace(begin(plan), undone=undone)
 
 
 def _now() -> datetime:

@@ -17,8 +17,8 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 
 from runbook.core.events import Event
 from runbook.core.plan import Plan
-from runbook.core.secret import Secret
 from runbook.errors import Bug, JournalUnreadable
+from runbook.secret import Secret
 
 D = TypeVar("D")
 Convert = Callable[[Any, str], Any]

@@ -109,6 +109,16 @@ class PolicyRefused(RunbookError):
     exit_status = ExitStatus.INVALID
 
 
+class ApprovalInvalid(RunbookError):
+    """This person's approval does not count here: nothing was recorded.
+
+    Nobody approves what they have started themselves, nor what has expired, nor twice.
+    """
+
+    code = "RB509"
+    exit_status = ExitStatus.INVALID
+
+
 class DocumentInvalid(RunbookError):
     """The runbook, or a file that it names, has errors. All have been shown; nothing has run."""
 

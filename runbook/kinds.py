@@ -18,7 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from runbook.core.events import Trigger
+from runbook.core.events import Approvers, Trigger
 from runbook.core.failure import Failure
 from runbook.core.plan import Effect, JsonObject, Rerun
 from runbook.facts import EffectFrom
@@ -147,6 +147,8 @@ class Question(Generic[O]):
     outputs: O
     """Its outputs, should the answer be yes."""
     expires_at: datetime | None = None
+    approvers: Approvers | None = None
+    """Whose yes; absent: that of whoever drives the run."""
 
 
 # --- what a step is given -------------------------------------------------------------------

@@ -19,8 +19,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from runbook.core.secret import Secret
 from runbook.field_rules import exactly_one, rules
+from runbook.secret import Secret
 from runbook.units import DURATION_PATTERN, parse_duration_s
 
 

@@ -48,7 +48,10 @@ class Answers:
 
     def answer(self, plan: Plan, state: RunState, ask: Ask) -> Answer | None:
         """The answer to a question, or None where nobody is there to give one."""
-        is_doubt = state.steps[ask.step].status is Status.DOUBTFUL
+        now = state.steps[ask.step]
+        if now.status is Status.ASKING and now.approvers is not None:
+            return None  # other people's to say, by `runbook approve`
+        is_doubt = now.status is Status.DOUBTFUL
         verdict = self.verdicts.get(ask.step)
         if verdict is not None and (is_doubt or verdict is not Verdict.AGAIN):
             del self.verdicts[ask.step]

@@ -11,6 +11,8 @@ COMMANDS = {
     "run": "Run a runbook.",
     "resume": "Go on with a run after its last completed step.",
     "rollback": "Undo a run by the rollback that it pinned.",
+    "approve": "Say yes to what a run waits for, and go on with it.",
+    "reject": "Say no to what a run waits for.",
     "abort": "Give up a run for good, after mending it by hand.",
     "validate": "Check runbooks; nothing is executed.",
     "status": "Show what is unfinished, and what to type.",

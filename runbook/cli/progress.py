@@ -3,18 +3,14 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
 
 from runbook.core.events import (
-    ApprovalGiven,
     ApprovalRequested,
     DoubtSettled,
     Event,
     StepFailed,
-    StepSkipped,
     StepStarted,
     StepSucceeded,
-    Verdict,
 )
 from runbook.core.plan import Plan
 from runbook.report.lines import Line, Mark, Teller
@@ -28,14 +24,6 @@ class Flight:
     """When it started, or was taken up again, by the monotonic clock."""
     line: str = ""
     """What it showed last."""
-
-
-def _completes(
-    event: Event,
-) -> TypeGuard[StepSucceeded | StepSkipped | ApprovalGiven | DoubtSettled]:
-    if isinstance(event, DoubtSettled):
-        return event.verdict is Verdict.DONE
-    return isinstance(event, StepSucceeded | StepSkipped | ApprovalGiven)
 
 
 @dataclass(slots=True)
@@ -71,7 +59,7 @@ class Progress:
 
     def _in_short(self, events: Sequence[Event], lines: list[Line]) -> list[Line]:
         """The header, what was done before, and what was in flight when the last process went."""
-        over = [event.step for event in events if _completes(event)]
+        over = [line.step for line in lines if line.mark in (Mark.OK, Mark.SKIPPED)]
         told = [line for line in lines if not line.step]
         short = [told[0]] if told else []
         if done := [step for step in dict.fromkeys(over) if step not in self.flights]:

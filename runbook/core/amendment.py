@@ -31,6 +31,8 @@ def obstacles(before: Plan, after: Plan, state: RunState) -> list[str]:
         )
         if old != new
     ]
+    if any(now.approvers for now in state.steps.values()):
+        reasons.append("somebody was asked to approve it as it was")
     steps = {step.id: step for step in after.steps}
     for step in before.steps:
         now = state.steps[step.id]

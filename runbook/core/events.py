@@ -161,6 +161,18 @@ class DoubtSettled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approvers:
+    """Whose yes is wanted."""
+
+    required: int = 1
+    """Of how many people."""
+    names: tuple[str, ...] = ()
+    """Who may say so; none named: anybody."""
+    allow_self: bool = False
+    """Whether whoever started the run may be one of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequested:
     """The step has done its part; a person's yes completes it, a no fails it."""
 
@@ -171,6 +183,8 @@ class ApprovalRequested:
     outputs: JsonObject = field(default_factory=dict)
     """The step's outputs, should the answer be yes."""
     expires_at: datetime | None = None
+    approvers: Approvers | None = None
+    """Absent: whoever drives the run answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

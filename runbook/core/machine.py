@@ -18,6 +18,7 @@ Rules
  9. Resuming a failed run gives its failed steps fresh attempts and runs its finally steps again.
 10. After a reboot, each resource's last completed up or stop step runs again before anything else.
 11. A resumed run may follow an amended plan; whatever has begun stays as it was planned.
+12. Where a step wants the yes of other people, it waits for as many of them as it wants.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,7 @@ from typing import assert_never
 
 from runbook.core.actions import Action, Ask, Execute, Record, Stop
 from runbook.core.amendment import obstacles
+from runbook.core.approval import wants_more
 from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
@@ -78,6 +80,7 @@ STEP_TRANSITIONS: Mapping[tuple[Status, str], Status] = {
     (Status.DOUBTFUL, "DoubtSettled failed"): Status.FAILED,
     (Status.DOUBTFUL, "RunResumed"): Status.RUNNING,
     (Status.ASKING, "ApprovalGiven"): Status.SUCCEEDED,
+    (Status.ASKING, "ApprovalGiven, more wanted"): Status.ASKING,
     (Status.ASKING, "ApprovalRefused"): Status.FAILED,
     (Status.FAILED, "ApprovalGiven"): Status.FAILED,
     (Status.FAILED, "ApprovalRefused"): Status.FAILED,
@@ -161,6 +164,7 @@ def _apply_to_run(plan: Plan, state: RunState, event: RunEvent) -> RunState:
             return replace(
                 state, phase=phase, run_id=event.run_id, trigger=event.trigger,
                 undone=event.undone, machine=event.machine, started_at=event.at,
+                started_by=event.by,
             )  # fmt: skip
         case CancelRequested():
             return replace(state, phase=phase)
@@ -194,7 +198,7 @@ def _resume(plan: Plan, state: RunState, event: RunResumed) -> RunState:
         elif has_rebooted and now.status is Status.SUCCEEDED and step.id in last_holding.values():
             steps[step.id] = replace(now, status=Status.WAITING, must_hold=True, not_before=None)
     gap_s = (event.at - state.at).total_seconds()
-    was_begun = any(step.attempt for step in state.steps.values())
+    was_begun = any(step.attempt and not step.approvers for step in state.steps.values())
     consent = None if had_failed else state.consent
     return replace(
         state, phase=Phase.DRIVING, machine=event.machine, steps=steps, outcome=None,
@@ -219,6 +223,8 @@ def _apply_to_step(plan: Plan, state: RunState, event: StepEvent) -> StepState:
     if isinstance(event, StepFailed):
         has_attempts_left = event.failure.is_retryable and now.failures + 1 < step.retry.attempts
         label += ", attempts left" if has_attempts_left else ""
+    if isinstance(event, ApprovalGiven) and wants_more(now, event.by):
+        label += ", more wanted"
     status = STEP_TRANSITIONS.get((now.status, label))
     if status is None or getattr(event, "attempt", now.attempt) != now.attempt + (
         1 if isinstance(event, StepStarted) else 0
@@ -265,12 +271,16 @@ def _describe_step(
         case ApprovalRequested():
             return replace(
                 now, outputs=event.outputs, reason=event.question, expires_at=event.expires_at,
-                has_changed=True,
+                has_changed=True, approvers=event.approvers, approved_by=(),
             )  # fmt: skip
-        case ApprovalGiven():
+        case ApprovalGiven() if now.approvers is None:
             return now
+        case ApprovalGiven():
+            people = tuple(dict.fromkeys((*now.approved_by, event.by)))
+            return replace(now, approved_by=people, outputs=now.outputs | {"by": [*people]})
         case ApprovalRefused():
-            return replace(now, failure=now.failure or _no("RB706", f"{event.by} said no"))
+            why = f"refused by {event.by}" + (f": {event.note}" if event.note else "")
+            return replace(now, failure=now.failure or _no("RB706", why))
         case _:
             assert_never(event)
 

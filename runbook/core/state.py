@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from runbook.core.events import Machine, Outcome, StepFacts, Trigger, Undone
+from runbook.core.events import Approvers, Machine, Outcome, StepFacts, Trigger, Undone
 from runbook.core.failure import Failure
 from runbook.core.plan import Effect, JsonObject, Plan, PlannedStep
 
@@ -61,6 +61,9 @@ class StepState:
     reason: str = ""
     """Why it was skipped, is in doubt, or what it asks."""
     expires_at: datetime | None = None
+    approvers: Approvers | None = None
+    """Whose yes it wants; absent: that of whoever drives the run."""
+    approved_by: tuple[str, ...] = ()
     not_before: datetime | None = None
     must_hold: bool = False
     """It runs again because of a reboot."""
@@ -74,6 +77,7 @@ class RunState:
     phase: Phase = Phase.NEW
     run_id: str = ""
     started_at: datetime = DAWN
+    started_by: str = ""
     at: datetime = DAWN
     """When the newest event happened."""
     trigger: Trigger = Trigger.OPERATOR

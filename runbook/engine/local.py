@@ -15,10 +15,7 @@ from uuid import uuid4
 
 from runbook.core.actions import Ask, Execute, Record, Stop
 from runbook.core.events import (
-    ApprovalGiven,
-    ApprovalRefused,
     CancelRequested,
-    DoubtSettled,
     Event,
     Outcome,
     RunFinished,
@@ -26,12 +23,12 @@ from runbook.core.events import (
     StepProgressed,
     StepSkipped,
     StepStarted,
-    Verdict,
 )
 from runbook.core.journal import Batch, Journal
 from runbook.core.machine import apply, next_actions
 from runbook.core.plan import Effect, JsonObject, PlannedStep
-from runbook.core.state import RunState, Status, is_in_doubt
+from runbook.core.state import RunState, is_in_doubt
+from runbook.engine.approvals import NOBODY, said
 from runbook.engine.context import StepContext, StepLog, operation_name
 from runbook.engine.drive import Decide, Report, Turn, drive
 from runbook.engine.leftovers import attempts_dir
@@ -40,7 +37,7 @@ from runbook.engine.messages import Ended, Message, Progressed, Signalled
 from runbook.engine.perform import Attempt, describe_failure
 from runbook.engine.scene import Scene
 from runbook.engine.signals import PromptInterrupted, hear_signals, interruptible
-from runbook.engine.watcher import Ending, Watcher
+from runbook.engine.watcher import Answer, Ending, Watcher
 from runbook.errors import InputError, JournalUnwritable, RunbookError, StepError
 from runbook.tools.files import make_directories
 from runbook.tools.redactor import Redactor
@@ -307,28 +304,13 @@ class LocalRuntime:
 
     def _ask(self, ask: Ask) -> bool:
         """Put a question; True: there was an answer, and it is recorded."""
-        with interruptible():
-            answer = self.watcher.answer(self.scene.plan, self.state, ask)
+        answer: Answer | None = NOBODY
+        if ask.expires_at is None or _now() < ask.expires_at:
+            with interruptible():
+                answer = self.watcher.answer(self.scene.plan, self.state, ask)
         if answer is None:
             return False
-        now = self.state.steps[ask.step]
-        if now.status is Status.DOUBTFUL:
-            self._record(
-                DoubtSettled(
-                    at=_now(),
-                    step=ask.step,
-                    attempt=now.attempt,
-                    verdict=answer.verdict,
-                    by=answer.by,
-                    reason=answer.reason,
-                )
-            )
-        elif answer.verdict is Verdict.DONE:
-            self._record(ApprovalGiven(at=_now(), step=ask.step, by=answer.by, note=answer.reason))
-        else:
-            self._record(
-                ApprovalRefused(at=_now(), step=ask.step, by=answer.by, note=answer.reason)
-            )
+        self._record(said(ask.step, self.state.steps[ask.step], answer, _now()))
         return True
 
     # --- the journal ----------------------------------------------------------------------

@@ -103,6 +103,7 @@ class Attempt:
                 question=self.context.redactor.text(result.text),
                 outputs=self._dump(result.outputs),
                 expires_at=result.expires_at,
+                approvers=result.approvers,
             )
         if isinstance(result, Result):
             return self._succeeded(result.outputs, changed=result.changed)

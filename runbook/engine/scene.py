@@ -11,12 +11,12 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from runbook.core.plan import Json, Plan, PlannedResource, PlannedSecret, PlannedStep
-from runbook.core.secret import Secret
 from runbook.core.state import RunState, Status, StepState, has_changed
 from runbook.errors import ParametersInvalid, SecretMissing
 from runbook.kinds import CompletedStep, PlanStep, Spec, UndoneRun
 from runbook.registry import Registry
 from runbook.resources import RESOURCE_TYPES, ResourceModel
+from runbook.secret import Secret
 
 _UNBEGUN = StepState()
 SENSITIVE_INPUT = "input:"

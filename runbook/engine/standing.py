@@ -1,10 +1,14 @@
 """How a run stands towards the next one under its lock: finished, in the way, or replaceable."""
 
+from datetime import datetime
 from enum import StrEnum
 
 from runbook.core.events import Outcome, Trigger
 from runbook.core.plan import Plan
 from runbook.core.state import Phase, RunState, has_changed, has_passed, is_in_doubt
+
+STALE_AFTER_S = 900.0
+"""A run interrupted for longer than this before it changed anything is begun anew."""
 
 
 class Standing(StrEnum):
@@ -40,6 +44,16 @@ def standing(plan: Plan, state: RunState) -> Standing:
     if state.outcome is Outcome.FAILED and not has_doubt:
         return Standing.SUPERSEDABLE
     return Standing.CLAIMS
+
+
+def is_stale(plan: Plan, state: RunState, at: datetime) -> bool:
+    """Whether to begin anew at that time rather than to go on: it changed nothing, long ago.
+
+    Never a rollback, nor a run that was somebody's to approve: what they saw is what runs.
+    """
+    gap_s = state.interrupted_s + (at - state.at).total_seconds()
+    is_bound = state.undone is not None or any(now.approvers for now in state.steps.values())
+    return gap_s > STALE_AFTER_S and not is_bound and not has_changed_anything(plan, state)
 
 
 def has_changed_after(plan: Plan, state: RunState) -> bool:

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 
 from runbook.core.plan import (
-    WEEK,
     Json,
     JsonObject,
     OnFailure,
@@ -14,10 +13,8 @@ from runbook.core.plan import (
     PlannedResource,
     PlannedSecret,
     PlannedStep,
-    Policy,
     Rerun,
     Retry,
-    Window,
 )
 from runbook.errors import InputError, ParametersInvalid
 from runbook.language.checking import read_valid
@@ -28,6 +25,7 @@ from runbook.language.expressions import Evaluator, Reference, expressions_in, r
 from runbook.language.inputs import check_inputs, declared_defaults, read_inputs
 from runbook.language.names import Names
 from runbook.language.pinning import pinned_files
+from runbook.language.policy import planned_policy, with_approval
 from runbook.language.source import Node
 from runbook.registry import Registry
 from runbook.units import parse_duration_s
@@ -63,7 +61,12 @@ def compile_runbook(
     plan = replace(plan, vars=_computed_vars(plan, main))
     if bundle.rollback:
         plan = replace(plan, on_failure=_on_failure(bundle, plan))
-    return plan
+    return with_approval(plan, bundle.policy, _policy_place(bundle))
+
+
+def _policy_place(bundle: Bundle) -> str:
+    layer, policy = bundle.layers.environment, bundle.policy
+    return f"{layer.file}:{policy.span.line}" if layer and policy else ""
 
 
 def changed_sources(plan: Plan) -> list[str]:
@@ -98,7 +101,7 @@ def _plan(bundle: Bundle, document: Document, inputs: JsonObject) -> Plan:
         project=project,
         environment=environment,
         is_protected=bundle.is_protected,
-        policy=_policy(bundle.policy),
+        policy=planned_policy(bundle.policy),
         lock=_lock(document) or default_lock,
         steps=_steps(document),
         inputs=inputs,
@@ -107,26 +110,6 @@ def _plan(bundle: Bundle, document: Document, inputs: JsonObject) -> Plan:
         secrets=_secrets(document),
         resources={name: _resource(declared) for name, declared in document.resources.items()},
         undoes=undone.name if undone else None,
-    )
-
-
-def _policy(node: Node | None) -> Policy:
-    if node is None:
-        return Policy()
-    revisions, window = node.get("revisions"), node.get("window")
-    return Policy(
-        revisions=tuple(str(item.value) for item in revisions.items) if revisions else None,
-        window=_window(window) if window else None,
-    )
-
-
-def _window(node: Node) -> Window:
-    days = node.get("days")
-    return Window(
-        days=tuple(str(item.value) for item in days.items) if days else WEEK,
-        begins=node.text_of("from") or "00:00",
-        ends=node.text_of("to") or "24:00",
-        timezone=node.text_of("timezone") or "UTC",
     )
 
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from runbook.core.plan import Json
-from runbook.core.secret import Secret
 from runbook.errors import ParametersInvalid
 from runbook.language.sandbox import (
     MAX_RESULT_CHARACTERS,
@@ -18,6 +17,7 @@ from runbook.language.sandbox import (
     environment,
     parse,
 )
+from runbook.secret import Secret
 
 if TYPE_CHECKING:
     from jinja2 import nodes

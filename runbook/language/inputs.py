@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runbook.core.plan import Json, JsonObject
-from runbook.core.secret import Secret
 from runbook.errors import InputError
 from runbook.language.diagnostics import count, did_you_mean, one_of
+from runbook.secret import Secret
 from runbook.units import parse_duration_s, parse_fraction, parse_size_bytes
 
 INPUT_TYPES = (

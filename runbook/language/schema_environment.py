@@ -6,6 +6,7 @@ What stands there is a part of a whole: nothing is required of it until it has b
 from typing import Any
 
 from runbook.core.plan import WEEK
+from runbook.field_rules import no_more_than
 from runbook.language.schema_words import WORD_PATTERN, map_of, mapping, text
 
 _OF_THE_WHOLE = ("required", "allOf", "anyOf", "x-message")
@@ -84,6 +85,27 @@ def _policy() -> dict[str, Any]:
             "timezone": text("IANA name, such as `Europe/Zurich`; by default UTC.", minLength=1),
         }
     )
+    names = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}
+    approvals = mapping(
+        {
+            "required": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 20,
+                "description": "Of how many people the yes is wanted; by default of one.",
+            },
+            "by": {**names, "description": "Accounts that may approve; absent: any."},
+            "expires": {
+                "$ref": "#/$defs/duration",
+                "description": "How long a request stands; absent: for ever.",
+            },
+            "allow_self": {
+                "type": "boolean",
+                "description": "Whether whoever starts the run may be one of them.",
+            },
+        }
+    )
+    approvals["allOf"] = [no_more_than("required", "by", most=20)]
     patterns = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}
     return {
         **mapping(
@@ -93,6 +115,10 @@ def _policy() -> dict[str, Any]:
                     "description": "Shell patterns of the revisions that may be released here.",
                 },
                 "window": {**window, "description": "When a run may start here."},
+                "approvals": {
+                    **approvals,
+                    "description": "Whose yes a run waits for before its first step.",
+                },
             }
         ),
         "description": "What is demanded of a run that a person starts; never of a way back.",

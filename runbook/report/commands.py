@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from runbook.core.events import Trigger
 from runbook.errors import ExitStatus
 from runbook.report.ending import End
-from runbook.report.view import RunView, Waiting
+from runbook.report.view import RunView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +24,19 @@ def way_on(view: RunView, invocation: str) -> WayOn:
         case End.SUCCEEDED | End.ROLLED_BACK | End.ABORTED | End.SUPERSEDED:
             return WayOn()
         case End.PARKED if view.waiting:
-            *others, main = _answers(view.waiting[0], resume)
+            *others, main = _answers(view, invocation)
             return WayOn(main=main, others=tuple(others))
         case End.PARKED | End.FAILED | End.ROLLBACK_FAILED | End.INTERRUPTED | End.UNFINISHED:
             return WayOn(main=resume, others=_other_ways(view, invocation))
 
 
-def _answers(waiting: Waiting, resume: str) -> list[str]:
+def _answers(view: RunView, invocation: str) -> list[str]:
     """The answers as commands, the likeliest last."""
+    waiting, resume = view.waiting[0], f"{invocation} resume {view.id}"
+    if waiting.approvers:
+        is_one_of_many = sum(1 for other in view.waiting if other.approvers) > 1
+        rest = f"{view.id} --step {waiting.step}" if is_one_of_many else view.id
+        return [f"{invocation} reject {rest} --reason TEXT", f"{invocation} approve {rest}"]
     if waiting.kind == "confirm" and not waiting.is_doubt:
         return [f"{resume} --yes"]
     words = ["failed", "again", "done"] if waiting.is_doubt else ["failed", "done"]

@@ -52,11 +52,22 @@ def run_row(view: RunView) -> JsonObject:
 
 
 def _waiting(waiting: Waiting) -> JsonObject:
-    return {
+    document: JsonObject = {
         "step": waiting.step,
         "question": waiting.question,
         "answers": ["done", "again", "failed"] if waiting.is_doubt else ["done", "failed"],
+        "expires_at": _time(waiting.expires_at),
+        "approval": None,
     }
+    if waiting.approvers:
+        document["answers"] = ["approve", "reject"]
+        document["approval"] = {
+            "required": waiting.approvers.required,
+            "of": list(waiting.approvers.names),
+            "allow_self": waiting.approvers.allow_self,
+            "approved_by": list(waiting.approved_by),
+        }
+    return document
 
 
 def _step(step: StepView) -> JsonObject:

@@ -53,9 +53,10 @@ class Line:
 
 @dataclass(slots=True)
 class Teller:
-    """Turns events into lines; remembers only when each step started."""
+    """Turns events into lines; remembers when each step started, and whose yes it wants."""
 
     _started: dict[str, datetime] = field(default_factory=dict)
+    _wanted: dict[str, int] = field(default_factory=dict)
 
     def tell(self, run_id: str, plan: Plan, event: Event) -> Line | None:
         """What this event says; nothing, where nobody needs to know."""
@@ -94,9 +95,14 @@ class Teller:
             case DoubtSettled():
                 return _tell_of_doubt(event)
             case ApprovalRequested():
+                self._wanted[step] = event.approvers.required if event.approvers else 1
                 return Line(mark=Mark.ASKS, step=step, note=event.question)
             case ApprovalGiven():
-                return Line(mark=Mark.OK, step=step, took_s=took_s, note=_by(event.by, event.note))
+                self._wanted[step] = wanted = self._wanted.get(step, 1) - 1
+                note = _by(event.by, event.note)
+                if wanted > 0:
+                    return Line(mark=Mark.ASKS, step=step, note=f"{note}; {wanted} more wanted")
+                return Line(mark=Mark.OK, step=step, took_s=took_s, note=note)
             case ApprovalRefused():
                 note = f"refused {_by(event.by, event.note)}"
                 return Line(mark=Mark.FAILED, step=step, took_s=took_s, note=note)

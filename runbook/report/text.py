@@ -8,7 +8,7 @@ from runbook.core.failure import Failure
 from runbook.core.state import Status
 from runbook.report.commands import WayOn, headline, way_on
 from runbook.report.ending import End
-from runbook.report.view import RunView, StepView
+from runbook.report.view import RunView, StepView, Waiting
 from runbook.report.world import UNCHANGED
 from runbook.units import format_duration
 
@@ -74,6 +74,7 @@ def _facts(view: RunView, invocation: str, log_dir: str, width: int) -> list[str
         rows += _failure_lines(view.failed, width)
     for waiting in view.waiting:
         rows.append(_row("Question", f"{waiting.step}: {waiting.question}", width))
+        rows += [_row("Wanted", _wanted(waiting), width)] if waiting.approvers else []
     if view.undone:
         rows += _undone_lines(view.undone, width)
     rows.append(_row("State now", "; ".join(view.world), width))
@@ -86,6 +87,18 @@ def _facts(view: RunView, invocation: str, log_dir: str, width: int) -> list[str
     # What can be typed or opened is never wrapped.
     rows += [f"  {'Log':<{LABEL_WIDTH}}{path}", f"{MARGIN}{logs}"]
     return rows
+
+
+def _wanted(waiting: Waiting) -> str:
+    """Whose yes is wanted, and until when."""
+    assert waiting.approvers is not None
+    approvers = waiting.approvers
+    people = ", ".join(approvers.names) if approvers.names else "other people"
+    if approvers.allow_self and not approvers.names:
+        people = "anybody"
+    said = f"; so far by {', '.join(waiting.approved_by)}" if waiting.approved_by else ""
+    until = f"; until {waiting.expires_at:%Y-%m-%d %H:%M} UTC" if waiting.expires_at else ""
+    return f"the yes of {approvers.required} of {people}{said}{until}"
 
 
 def _undone_lines(view: RunView, width: int) -> list[str]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
+    Approvers,
     DoubtSettled,
     Event,
     RunFinished,
@@ -77,6 +78,10 @@ class Waiting:
     question: str
     is_doubt: bool
     """Whether the answer is done, again or failed; else it is yes or no."""
+    approvers: Approvers | None = None
+    """Whose yes it wants; absent: that of whoever drives the run."""
+    approved_by: tuple[str, ...] = ()
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,9 +203,16 @@ def _waiting(plan: Plan, state: RunState) -> list[Waiting]:
     for step in plan.steps:
         now = state.steps[step.id]
         if now.status in (Status.ASKING, Status.DOUBTFUL):
-            is_doubt = now.status is Status.DOUBTFUL
             found.append(
-                Waiting(step=step.id, kind=step.kind, question=now.reason, is_doubt=is_doubt)
+                Waiting(
+                    step=step.id,
+                    kind=step.kind,
+                    question=now.reason,
+                    is_doubt=now.status is Status.DOUBTFUL,
+                    approvers=now.approvers if now.status is Status.ASKING else None,
+                    approved_by=now.approved_by,
+                    expires_at=now.expires_at,
+                )
             )
     failed = failed_step(plan, state)
     if failed and is_consent_due(plan, state):
@@ -240,6 +252,8 @@ def _view_steps(run: Recording) -> list[StepView]:
     views = []
     for step in run.plan.steps:
         now, clock = run.state.steps[step.id], clocks[step.id]
+        if now.status is Status.ASKING:
+            clock.ended_at = None
         took_s = None
         if clock.started_at and clock.ended_at:
             took_s = (clock.ended_at - clock.started_at).total_seconds()

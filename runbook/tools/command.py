@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runbook.core.secret import Secret
 from runbook.errors import Unfit
+from runbook.secret import Secret
 
 BASE_ENVIRONMENT = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"),

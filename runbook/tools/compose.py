@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from runbook.core.secret import Secret
 from runbook.errors import Unfit
 from runbook.resources import Compose
+from runbook.secret import Secret
 from runbook.tools.process import Command, Completed, output
 
 OLDEST = (2, 20)

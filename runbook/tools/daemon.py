@@ -30,9 +30,9 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from runbook.core.secret import Secret
 from runbook.errors import StepError
 from runbook.resources import Process
+from runbook.secret import Secret
 from runbook.tools import launcher
 from runbook.tools.files import disk_errors, fsync_directory, make_directories
 from runbook.tools.host import boot_id

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runbook.core.secret import Secret
 from runbook.errors import CommandFailed, Unfit
+from runbook.secret import Secret
 from runbook.tools.process import Command, Completed, output
 
 _READ_TIMEOUT_S = 120.0

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from runbook.core.secret import Secret
 from runbook.errors import ParametersInvalid
+from runbook.secret import Secret
 from runbook.units import format_duration
 
 _BODY_LIMIT_BYTES = 4 << 20

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from runbook.core.secret import Secret
 from runbook.errors import Absent, StepError, Unfit
 from runbook.resources import S3, Compose
+from runbook.secret import Secret
 from runbook.tools import docker
 from runbook.tools.files import fsync_file
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from runbook.core.secret import Secret
 from runbook.errors import Absent, StepError, Unfit
 from runbook.resources import Compose, Postgres
+from runbook.secret import Secret
 from runbook.tools import docker
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook.core.secret import Secret
 from runbook.errors import Unfit
+from runbook.secret import Secret
 from runbook.tools import docker
 from runbook.tools.postgres import Server
 from runbook.tools.process import Command, output

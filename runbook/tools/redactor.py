@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-from runbook.core.secret import MASK, Secret
+from runbook.secret import MASK, Secret
 
 
 class Redactor:

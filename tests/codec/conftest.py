@@ -9,6 +9,7 @@ from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
     ApprovalRequested,
+    Approvers,
     CancelRequested,
     DoubtSettled,
     Event,
@@ -122,7 +123,13 @@ EXAMPLES: tuple[Event, ...] = (
         failure=FAILURE,
     ),
     ApprovalRequested(
-        at=AT, step="dump", attempt=1, question="go on?", outputs={"a": 1}, expires_at=AT
+        at=AT,
+        step="dump",
+        attempt=1,
+        question="go on?",
+        outputs={"a": 1},
+        expires_at=AT,
+        approvers=Approvers(required=2, names=("bob", "eve"), allow_self=True),
     ),
     ApprovalGiven(at=AT, step="dump", by="anna", note="fine"),
     ApprovalRefused(at=AT, step="dump", by="anna", note="no"),

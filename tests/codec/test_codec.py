@@ -22,8 +22,8 @@ from runbook.codec import (
 )
 from runbook.core.events import Event, Machine, RunStarted, StepStarted, StepSucceeded
 from runbook.core.plan import Plan
-from runbook.core.secret import Secret
 from runbook.errors import Bug, JournalUnreadable
+from runbook.secret import Secret
 
 GOLDEN = Path(__file__).parent / "golden"
 AT = datetime(2026, 11, 23, 4, 40, 3, 5, tzinfo=UTC)

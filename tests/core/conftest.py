@@ -17,6 +17,7 @@ from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
     ApprovalRequested,
+    Approvers,
     CancelRequested,
     DoubtSettled,
     Event,
@@ -53,6 +54,8 @@ MAIN, WAY_BACK = "main", "way-back"
 MOST_TURNS = 1500
 """A life that takes more turns than this goes in circles."""
 MOST_LIVES = 80
+MORE_WANTED = "another person's yes is wanted"
+"""The note of a yes that does not complete its step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -419,7 +422,10 @@ class Simulation:
                 at=self.now, step=step.id, attempt=attempt, failure=failure, changed=changed
             )
         if step.kind == "confirm":
-            return ApprovalRequested(at=self.now, step=step.id, attempt=attempt, question="go on?")
+            approvers = self.rng.choice([None, Approvers(required=2)])
+            return ApprovalRequested(
+                at=self.now, step=step.id, attempt=attempt, question="go on?", approvers=approvers
+            )
         changed = self.rng.random() < 0.8
         return StepSucceeded(
             at=self.now, step=step.id, attempt=attempt, outputs={"attempt": attempt},
@@ -478,8 +484,11 @@ class Simulation:
             return True
         if self._has("refusals", 0.4):
             self._record(ApprovalRefused(at=self.now, step=ask.step, by="ann"))
-        else:
-            self._record(ApprovalGiven(at=self.now, step=ask.step, by="ann"))
+            return True
+        by = self.rng.choice(["ann", "bob"])
+        is_enough = now.approvers is None or {*now.approved_by, by} == {"ann", "bob"}
+        note = "" if is_enough else MORE_WANTED
+        self._record(ApprovalGiven(at=self.now, step=ask.step, by=by, note=note))
         return True
 
     # --- the journal ----------------------------------------------------------------------

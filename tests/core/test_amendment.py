@@ -3,11 +3,19 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runbook.core.amendment import obstacles, plan_of
-from runbook.core.events import Machine, PlanAmended, RunResumed, RunStarted
+from runbook.core.events import (
+    ApprovalRequested,
+    Approvers,
+    Machine,
+    PlanAmended,
+    RunResumed,
+    RunStarted,
+    StepStarted,
+)
 from runbook.core.machine import IllegalEvent, apply, fold, next_actions
 from runbook.core.plan import Effect, Plan, PlannedStep, Rerun
 from runbook.core.state import Phase, RunState, Status
@@ -27,6 +35,7 @@ def resumed(draw: st.DrawFn) -> tuple[Plan, RunState]:
     state = fold(story.plan, events[: draw(st.integers(1, len(events)))])
     if state.phase is Phase.ENDED:
         state = fold(story.plan, events[:1])
+    assume(not any(now.approvers for now in state.steps.values()))
     return story.plan, apply(story.plan, state, RunResumed(at=AT, by="ann", machine=HERE))
 
 
@@ -45,6 +54,18 @@ def test_what_the_run_knows_of_its_steps_stays_and_new_ones_wait(
 
     assert {name: after.steps[name] for name in state.steps} == state.steps
     assert after.steps["new"].status is Status.WAITING
+
+
+def test_what_somebody_was_asked_to_approve_does_not_change_under_them() -> None:
+    plan = Plan(runbook="deploy", lock="lock", steps=(LAST,))
+    begun = RunStarted(at=AT, run_id="r", plan=plan, by="ann", machine=HERE)
+    asked = ApprovalRequested(
+        at=AT, step="new", attempt=1, question="go on?", approvers=Approvers()
+    )
+    state = fold(plan, [begun, StepStarted(at=AT, step="new", attempt=1), asked])
+    more = replace(plan, steps=(LAST, replace(LAST, id="more")))
+
+    assert "asked to approve it as it was" in "".join(obstacles(plan, more, state))
 
 
 @given(resumed())

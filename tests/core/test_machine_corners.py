@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runbook.core.actions import Action, Ask, Execute, Record, Stop
+from runbook.core.approval import objection
 from runbook.core.events import (
     ApprovalGiven,
     ApprovalRefused,
     ApprovalRequested,
+    Approvers,
     DoubtSettled,
     Event,
     Machine,
@@ -26,9 +28,9 @@ from runbook.core.events import (
     Verdict,
 )
 from runbook.core.failure import Failure
-from runbook.core.machine import fold, next_actions
+from runbook.core.machine import apply, fold, next_actions
 from runbook.core.plan import Effect, OnFailure, Plan, PlannedStep, Rerun, Retry
-from runbook.core.state import facts
+from runbook.core.state import Phase, RunState, Status, facts
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -144,6 +146,53 @@ def test_a_step_that_changes_something_and_then_asks_has_changed_something() -> 
 
     assert facts(plan, asking)["release"].has_changed
     assert facts(plan, approved)["release"].has_changed
+
+
+def asked_of(*names: str, required: int = 1, allow_self: bool = False) -> RunState:
+    """A run of `ann` whose step asks these people until a minute later."""
+    plan = plan_of(step("ok", effect=Effect.READS))
+    question = ApprovalRequested(
+        at=AT, step="ok", attempt=1, question="go on?", expires_at=AT + timedelta(minutes=1),
+        approvers=Approvers(required=required, names=names, allow_self=allow_self),
+    )  # fmt: skip
+    return fold(plan, [begun(plan), started("ok"), question])
+
+
+def test_nobody_approves_what_they_started_unless_that_is_allowed() -> None:
+    assert "started this run" in (objection(asked_of(), "ok", "ann", AT) or "")
+    assert objection(asked_of(allow_self=True), "ok", "ann", AT) is None
+    assert objection(asked_of(), "ok", "bob", AT) is None
+
+
+def test_only_those_who_are_named_approve_and_only_until_it_expires() -> None:
+    state = asked_of("bob", "eve")
+
+    assert objection(state, "ok", "eve", AT) is None
+    assert "none of those who may: bob, eve" in (objection(state, "ok", "mallory", AT) or "")
+    assert "expired at 2026-" in (objection(state, "ok", "eve", AT + timedelta(minutes=1)) or "")
+
+
+def test_one_person_does_not_count_twice() -> None:
+    plan = plan_of(step("ok", effect=Effect.READS))
+    yes = ApprovalGiven(at=AT, step="ok", by="bob")
+    once = apply(plan, asked_of(required=2), yes)
+    twice = apply(plan, once, yes)
+    both = apply(plan, twice, replace(yes, by="eve"))
+
+    assert "another person is wanted" in (objection(once, "ok", "bob", AT) or "")
+    assert twice.steps["ok"].status is Status.ASKING
+    assert both.steps["ok"].status is Status.SUCCEEDED
+    assert both.steps["ok"].outputs["by"] == ["bob", "eve"]
+
+
+def test_a_step_that_asks_nobody_else_takes_no_approval() -> None:
+    plan = plan_of(step("ok", effect=Effect.READS))
+    question = ApprovalRequested(at=AT, step="ok", attempt=1, question="go on?")
+    own = fold(plan, [begun(plan), started("ok"), question])
+    ended = replace(asked_of(), phase=Phase.FAILED)
+
+    for state in (own, ended):
+        assert "waits for nobody's approval" in (objection(state, "ok", "bob", AT) or "")
 
 
 # --- finally --------------------------------------------------------------------------------

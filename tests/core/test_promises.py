@@ -29,10 +29,10 @@ from runbook.core.events import (
     StepSucceeded,
     Verdict,
 )
-from runbook.core.machine import fold, next_actions
+from runbook.core.machine import apply, fold, next_actions
 from runbook.core.plan import Effect, Plan, PlannedStep
 from runbook.core.state import Phase, RunState, Status
-from tests.core.conftest import MAIN, WAY_BACK, Scenario, Seen, Story, tell
+from tests.core.conftest import MAIN, MORE_WANTED, WAY_BACK, Scenario, Seen, Story, tell
 
 scenarios = st.builds(
     Scenario,
@@ -53,8 +53,10 @@ OVER = {Status.SUCCEEDED, Status.SKIPPED, Status.FAILED}
 def is_completion(event: Event) -> bool:
     """Whether the event completes the step that it names."""
     match event:
-        case StepSucceeded() | ApprovalGiven():
+        case StepSucceeded():
             return True
+        case ApprovalGiven():
+            return event.note != MORE_WANTED
         case DoubtSettled():
             return event.verdict is Verdict.DONE
         case _:
@@ -242,6 +244,17 @@ def test_a_failure_after_after_is_rolled_back_unless_a_person_says_no(scenario: 
             assert not is_due(plan, seen.state)
             is_no = any(isinstance(e, ApprovalRefused) for e in story.journal[seen.run])
             assert seen.state.consent is not False or is_no
+
+
+@given(scenarios)
+def test_a_step_that_wants_the_yes_of_two_people_waits_for_both(scenario: Scenario) -> None:
+    story = tell(scenario)
+
+    for seen, event in story.events():
+        if isinstance(event, ApprovalGiven) and event.note == MORE_WANTED:
+            after = apply(story.plan_of(seen.run), seen.state, event)
+            assert after.steps[event.step].status is Status.ASKING
+            assert after.steps[event.step].approved_by == (event.by,)
 
 
 @given(scenarios)
@@ -560,6 +573,7 @@ def test_the_scenarios_hold_everything_that_the_promises_speak_of() -> None:
         for seen in story.seen:
             what = seen.what
             happened[what if isinstance(what, str) else type(what).__name__] += 1
+            happened[getattr(what, "note", "")] += 1
             happened[str(getattr(what, "verdict", ""))] += 1
             happened[str(getattr(what, "outcome", ""))] += 1
             happened["stop"] += any(isinstance(a, Stop) for a in getattr(what, "actions", ()))
@@ -573,6 +587,6 @@ def test_the_scenarios_hold_everything_that_the_promises_speak_of() -> None:
         *("crash", "effect", "stop", "StepSkipped", "StepFailed", "CancelRequested", "RunResumed"),
         *("done", "again", "failed", "unknown", "succeeded", "handed_over", "ApprovalGiven"),
         *("ApprovalRefused", "ApprovalRequested", "asked whether to roll back"),
-        "reboot",
+        *("reboot", MORE_WANTED),
     }
     assert {name for name in wanted if happened[name] == 0} == set()

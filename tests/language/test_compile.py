@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from runbook.core.plan import Effect, JsonObject, Plan, PlannedSecret, Rerun, Retry
-from runbook.core.secret import Secret
 from runbook.errors import InputError
 from runbook.language.diagnostics import InvalidRunbook
 from runbook.language.inputs import check_inputs
+from runbook.secret import Secret
 
 Compile = Callable[..., Plan]
 HEAD = "runbook: v1\nname: deploy\n"

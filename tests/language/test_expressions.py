@@ -5,7 +5,6 @@ import time
 import pytest
 
 from runbook.core.plan import Json
-from runbook.core.secret import Secret
 from runbook.errors import ParametersInvalid
 from runbook.language.expressions import (
     Evaluator,
@@ -15,6 +14,7 @@ from runbook.language.expressions import (
     split,
 )
 from runbook.language.sandbox import ExpressionInvalid
+from runbook.secret import Secret
 
 SCOPE: dict[str, object] = {
     "inputs": {"n": 3, "text": "abc", "list": [1, 2], "yes": True, "pin": Secret("1234")},

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from runbook.core.secret import Secret
 from runbook.errors import StepError, TimedOut
 from runbook.kinds import Done, HalfDone, NotDone, Result
+from runbook.secret import Secret
 from runbook.steps import compose_down, compose_run, compose_stop, compose_up
 from runbook.steps.compose_down import ComposeDown
 from runbook.steps.compose_run import ComposeRun

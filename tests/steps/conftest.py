@@ -16,11 +16,11 @@ import pytest
 
 from runbook.core.events import Trigger
 from runbook.core.plan import JsonObject
-from runbook.core.secret import Secret
 from runbook.errors import TimedOut
 from runbook.kinds import CompletedStep, Outputs, PlanStep, Result, UndoneRun
 from runbook.registry import discover
 from runbook.resources import Directory, Sqlite
+from runbook.secret import Secret
 from runbook.tools.files import write_durably
 from runbook.tools.process import Command, Completed
 

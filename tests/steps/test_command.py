@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from runbook.core.plan import Effect
-from runbook.core.secret import Secret
 from runbook.errors import CommandFailed
 from runbook.facts import EffectFrom
 from runbook.kinds import Done, NotDone, Result, Unknown
+from runbook.secret import Secret
 from runbook.steps.command import STEP, RunCommand
 
 

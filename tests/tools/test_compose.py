@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook.core.secret import Secret
 from runbook.resources import Compose
+from runbook.secret import Secret
 from runbook.tools import compose
 from runbook.tools.compose import Service, in_order
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook.core.secret import Secret
 from runbook.errors import TimedOut, Unfit
+from runbook.secret import Secret
 from runbook.tools import supervisor
 from runbook.tools.process import Command, Exit, Gone, Supervised, output
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from runbook.core.secret import Secret
 from runbook.errors import CheckFailed, ParametersInvalid
+from runbook.secret import Secret
 from runbook.steps.http_check import STEP, HttpCheck, HttpChecked
 
 
