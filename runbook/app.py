@@ -43,7 +43,7 @@ from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import AmendmentRefused, JournalUnwritable, RollbackRefused
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
-from runbook.language.inputs import check_inputs
+from runbook.language.inputs import check_inputs, read_inputs, recorded_inputs
 from runbook.registry import Registry, discover
 from runbook.settings import Settings
 from runbook.stores.memory import MemoryJournal
@@ -94,16 +94,18 @@ class App:
         self,
         path: Path,
         *,
-        given: Mapping[str, str],
+        ask: Callable[[JsonObject], Mapping[str, str]],
         environment: str | None = None,
         vars_files: Sequence[Path] = (),
     ) -> Plan:
-        """Compile a runbook; raises InvalidRunbook and InputError."""
+        """Compile a runbook; `ask` gives, for the inputs' declarations, what is typed for them.
+
+        Raises InvalidRunbook and InputError.
+        """
         return compile_runbook(
             path,
             registry=self.registry,
-            given=given,
-            environ=self.settings.environ,
+            read=lambda declared: read_inputs(declared, ask(declared), self.settings.environ),
             environment=environment,
             vars_files=vars_files,
         )
@@ -195,11 +197,9 @@ class App:
         plan = compile_runbook(
             Path(first.plan.source),
             registry=self.registry,
-            given={},
-            environ=self.settings.environ,
+            read=lambda declared: recorded_inputs(declared, first.plan.inputs),
             environment=first.plan.environment or None,
             vars_files=[Path(file) for file in first.plan.vars_files],
-            recorded=first.plan.inputs,
         )
         if way_of is not None:
             if plan.on_failure is None:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from runbook.cli.options import Options
 from runbook.core.state import Phase
 from runbook.engine.ledger import Recorded
 from runbook.engine.watcher import Ending, Watcher
-from runbook.errors import ExitStatus, JournalUnwritable, UsageError
+from runbook.errors import ExitStatus, JournalUnwritable
 from runbook.report.commands import headline
 from runbook.report.document import run_document
 from runbook.report.ending import exit_status
@@ -141,16 +141,3 @@ def rollback_of(app: App, run: Recorded) -> Recording | None:
     """The rollback that followed a run, if one did."""
     found = app.ledger.rollback_of(run.run_id)
     return recording_of(found) if found else None
-
-
-def parse_assignments(words: tuple[str, ...]) -> Mapping[str, str]:
-    """What `--set NAME=VALUE` says; raises UsageError."""
-    given: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise UsageError(f"expected NAME=VALUE after `--set`, found `{word}`")
-        if name in given:
-            raise UsageError(f"`--set {name}=…` is there twice")
-        given[name] = value
-    return given

@@ -1,17 +1,19 @@
 """`runbook rollback`: undo a run by the rollback that it pinned."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import click
 
 from runbook.app import open_app
 from runbook.cli.answers import Answers
-from runbook.cli.driving import drive, parse_assignments
+from runbook.cli.driving import drive
+from runbook.cli.inputs import parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.plan import JsonObject
 from runbook.engine.ledger import Recorded
-from runbook.errors import ExitStatus, InputError
-from runbook.language.inputs import parse_text, read_inputs
+from runbook.errors import ExitStatus
+from runbook.language.inputs import read_inputs
 
 
 @click.command("rollback", context_settings=HELP)
@@ -44,15 +46,15 @@ def rollback(
     """
     given = parse_assignments(assignments)
     settings = options.settings()
+    environ = dict(settings.environ)
+    settings = replace(settings, environ=environ)
     answers = Answers(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
 
     def ask_inputs(declarations: JsonObject, tell: Callable[[], Sequence[str]]) -> JsonObject:
-        known = dict(given)
-        if settings.is_interactive:
-            known |= ask_for_missing(declarations, given, settings.environ, answers.read, tell)
-        return read_inputs(declarations, known, settings.environ)
+        known = questions(given, environ, answers).ask(declarations, tell)
+        return read_inputs(declarations, known, environ)
 
     with open_app(settings) as app:
         run = app.ledger.undoable(run_id)
@@ -74,50 +76,3 @@ def _undone_already(options: Options, run: Recorded) -> ExitStatus:
     else:
         options.answer_json("run", {"run": None, "undone": run.run_id})
     return ExitStatus.SUCCEEDED
-
-
-def ask_for_missing(
-    declarations: JsonObject,
-    given: Mapping[str, str],
-    environ: Mapping[str, str],
-    read: Callable[[str], str | None],
-    tell: Callable[[], Sequence[str]],
-) -> dict[str, str]:
-    """Ask a person for the inputs that have no value yet; raises InputError if they go away.
-
-    What `tell` says comes before the first question.
-    """
-    asked: dict[str, str] = {}
-    for name, declaration in declarations.items():
-        if not isinstance(declaration, dict) or not _is_missing(name, declaration, given, environ):
-            continue
-        told = "" if asked else "".join(f"\n{line}" for line in tell())
-        prompt = f"{told}{_explain(name, declaration)}{name}: "
-        while name not in asked:
-            typed = read(prompt)
-            if typed is None:
-                raise InputError(f"input `{name}` is missing", hint=f"add --set {name}=VALUE")
-            try:
-                parse_text(declaration, typed)
-            except ValueError as error:
-                prompt = f"{error}\n{name}: "
-            else:
-                asked[name] = typed
-    return asked
-
-
-def _is_missing(
-    name: str, declaration: JsonObject, given: Mapping[str, str], environ: Mapping[str, str]
-) -> bool:
-    variable = declaration.get("env")
-    is_given = name in given or (isinstance(variable, str) and bool(environ.get(variable)))
-    has_value = is_given or "default" in declaration or declaration.get("sensitive")
-    return not has_value and declaration.get("required", True) is not False
-
-
-def _explain(name: str, declaration: JsonObject) -> str:
-    """What a person must know to answer: the help, and what may be chosen."""
-    choices = declaration.get("choices")
-    words = f" ({', '.join(map(str, choices))})" if isinstance(choices, list) else ""
-    text = declaration.get("help")
-    return f"\n{text or name}{words}\n"

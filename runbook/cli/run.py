@@ -1,12 +1,14 @@
 """`runbook run`: compile a runbook and drive it to its end."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from runbook.app import open_app
 from runbook.cli.answers import Answers
-from runbook.cli.driving import drive, parse_assignments
+from runbook.cli.driving import drive
+from runbook.cli.inputs import parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus
@@ -55,13 +57,20 @@ def run(
     """
     given = parse_assignments(assignments)
     settings = options.settings()
+    environ = dict(settings.environ)
+    settings = replace(settings, environ=environ)
     answers = Answers(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
     with open_app(settings) as app:
 
         def act(watcher: Watcher) -> Ending:
-            plan = app.plan(path, given=given, environment=environment, vars_files=vars_files)
+            plan = app.plan(
+                path,
+                ask=questions(given, environ, answers).ask,
+                environment=environment,
+                vars_files=vars_files,
+            )
             answers.confirm_environment(plan)
             return app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
 

@@ -97,6 +97,8 @@ class PlannedSecret:
     """`env` or `file`."""
     reference: str
     """The variable's name, or the file's absolute path."""
+    is_required: bool = True
+    """Whether nothing starts without it; else what uses it finds nothing there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

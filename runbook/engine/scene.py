@@ -34,14 +34,18 @@ class Evaluator(Protocol):
 
 
 def fetch_secrets(plan: Plan, environ: Mapping[str, str]) -> dict[str, Secret]:
-    """Every secret of a plan and of its rollback, from where it says; raises SecretMissing."""
+    """Every secret of a plan and of its rollback, from where it says; raises SecretMissing.
+
+    One that is not required, and not there, is left out.
+    """
     planned = dict(plan.secrets)
     if plan.on_failure:
         planned |= {k: v for k, v in plan.on_failure.plan.secrets.items() if k not in planned}
-    return {name: _fetch_secret(name, source, environ) for name, source in planned.items()}
+    found = {name: _fetch_secret(name, source, environ) for name, source in planned.items()}
+    return {name: secret for name, secret in found.items() if secret is not None}
 
 
-def _fetch_secret(name: str, source: PlannedSecret, environ: Mapping[str, str]) -> Secret:
+def _fetch_secret(name: str, source: PlannedSecret, environ: Mapping[str, str]) -> Secret | None:
     if source.provider == "env":
         value = environ.get(source.reference, "")
         missing = f"the variable `{source.reference}` is not set"
@@ -55,6 +59,8 @@ def _fetch_secret(name: str, source: PlannedSecret, environ: Mapping[str, str]) 
         except UnicodeDecodeError:
             value, missing = "", f"`{source.reference}` is not UTF-8 text"
         hint = f"put the secret into {source.reference}, then run the same command again"
+    if not value and not source.is_required:
+        return None
     if not value:
         label = name.removeprefix(SENSITIVE_INPUT)
         raise SecretMissing(f"secret `{label}` is missing: {missing}", hint=hint)
@@ -190,8 +196,8 @@ class Scene:
 
     def _sensitive_inputs(self) -> dict[str, Any]:
         return {
-            name.removeprefix(SENSITIVE_INPUT): secret
-            for name, secret in self.secrets.items()
+            name.removeprefix(SENSITIVE_INPUT): self.secrets.get(name)
+            for name in self.plan.secrets
             if name.startswith(SENSITIVE_INPUT)
         }
 

@@ -1,6 +1,6 @@
 """A runbook's files to one Plan. What is wrong with them: checking.py."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,7 @@ from runbook.language.document import Bundle, Declared, Document, Step
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator, Reference, expressions_in, references
-from runbook.language.inputs import check_inputs, declared_defaults, read_inputs
+from runbook.language.inputs import declared_defaults
 from runbook.language.names import Names
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval
@@ -38,13 +38,11 @@ def compile_runbook(
     path: Path,
     *,
     registry: Registry,
-    given: Mapping[str, str],
-    environ: Mapping[str, str],
+    read: Callable[[JsonObject], JsonObject],
     environment: str | None = None,
     vars_files: Sequence[Path] = (),
-    recorded: JsonObject | None = None,
 ) -> Plan:
-    """The plan of a runbook with these inputs; with those that a run recorded, where it has some.
+    """The plan of a runbook; `read` gives, for the declarations of its inputs, their values.
 
     Raises:
         InvalidRunbook: carries all diagnostics.
@@ -52,12 +50,7 @@ def compile_runbook(
     """
     bundle = read_valid(path, registry=registry, environment=environment, vars_files=vars_files)
     main = bundle.main
-    if recorded is None:
-        inputs = read_inputs(main.input_types, given, environ)
-    else:
-        known = {name: value for name, value in recorded.items() if name in main.input_types}
-        inputs = check_inputs(main.input_types, known)
-    plan = _plan(bundle, main, inputs)
+    plan = _plan(bundle, main, read(main.input_types))
     plan = replace(plan, vars=_computed_vars(plan, main))
     if bundle.rollback:
         plan = replace(plan, on_failure=_on_failure(bundle, plan))
@@ -129,7 +122,12 @@ def _secrets(document: Document) -> dict[str, PlannedSecret]:
         sensitive = declared.node.get("sensitive")
         if sensitive and sensitive.value is True:
             variable = declared.node.text_of("env") or ""
-            found[SENSITIVE_INPUT + name] = PlannedSecret(provider="env", reference=variable)
+            required = declared.node.get("required")
+            found[SENSITIVE_INPUT + name] = PlannedSecret(
+                provider="env",
+                reference=variable,
+                is_required=required is None or required.value is not False,
+            )
     return found
 
 

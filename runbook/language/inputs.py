@@ -23,7 +23,7 @@ _BOOLEANS = {"yes": True, "true": True, "1": True, "no": False, "false": False, 
 def read_inputs(
     declarations: JsonObject, given: Mapping[str, str], environ: Mapping[str, str]
 ) -> JsonObject:
-    """Every input's value; sensitive ones are left out, as they are read as secrets.
+    """Every input's value; sensitive ones are left out, as they are read as secrets, if set.
 
     Raises:
         InputError: names everything that is missing, unknown or of another type.
@@ -32,9 +32,11 @@ def read_inputs(
     problems = _refuse_given(declarations, given)
     missing: list[str] = []
     for name, declaration in _declared(declarations).items():
-        if declaration.get("sensitive"):
-            continue
         text, origin = _text_for(name, declaration, given, environ)
+        if declaration.get("sensitive"):
+            if text is None and declaration.get("required", True):
+                missing.append(name)
+            continue
         if text is not None:
             try:
                 values[name] = parse_text(declaration, text)
@@ -76,6 +78,12 @@ def check_inputs(declarations: JsonObject, values: Mapping[str, Any]) -> JsonObj
             checked[name] = None
     _raise_all(declarations, missing, problems)
     return checked
+
+
+def recorded_inputs(declarations: JsonObject, recorded: JsonObject) -> JsonObject:
+    """Every input's value as a run has recorded it; what is declared no more is left out."""
+    known = {name: value for name, value in recorded.items() if name in declarations}
+    return check_inputs(declarations, known)
 
 
 def declared_defaults(declarations: JsonObject) -> JsonObject:
@@ -210,11 +218,22 @@ def _raise_all(declarations: JsonObject, missing: list[str], problems: list[str]
     if missing:
         noun = "input is" if len(missing) == 1 else "inputs are"
         parts.append(f"{len(missing)} {noun} missing: {', '.join(missing)}")
-        hint = "add " + " ".join(f"--set {name}={_sample(declarations, name)}" for name in missing)
+        hint = _how_to_give(declarations, missing)
     message = "; ".join(parts) if len(parts) == 1 or missing else count(len(parts), "problem")
     if len(problems) > 1 and not missing:
         message = "; ".join(problems)
     raise InputError(message, hint=hint)
+
+
+def _how_to_give(declarations: JsonObject, missing: list[str]) -> str:
+    """What to add to the command line and, for what must not stand there, to export."""
+    declared = _declared(declarations)
+    hidden = [str(declared[name].get("env")) for name in missing if declared[name].get("sensitive")]
+    plain = [name for name in missing if not declared[name].get("sensitive")]
+    flags = " ".join(f"--set {name}={_sample(declarations, name)}" for name in plain)
+    exports = " ".join(f"{variable}=…" for variable in hidden)
+    ways = [f"add {flags}"] if flags else []
+    return "; ".join([*ways, f"export {exports}"] if exports else ways)
 
 
 def _sample(declarations: JsonObject, name: str) -> str:

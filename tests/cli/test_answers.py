@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from runbook.cli.answers import Answers
-from runbook.cli.rollback import ask_for_missing
+from runbook.cli.inputs import Questions
 from runbook.core.actions import Ask
 from runbook.core.events import Verdict
 from runbook.core.machine import begin
 from runbook.core.plan import Effect, JsonObject, Plan, PlannedStep, Rerun
 from runbook.core.state import RunState, Status
 from runbook.errors import InputError
+from runbook.language.inputs import read_inputs
 
 
 def plan_of(kind: str) -> Plan:
@@ -110,14 +111,55 @@ def test_missing_inputs_are_asked_for_until_they_fit() -> None:
         prompts.append(prompt)
         return next(typed)
 
-    asked = ask_for_missing(DECLARED, {}, {"MODE": "fast"}, read, lambda: ["orders: 3 rows more"])
+    environ = {"MODE": "fast", "TOKEN": "hunter2"}
+    asking = Questions(given={}, environ=environ, is_interactive=True, read=read)
 
-    assert asked == {"data": "keep"}
+    assert asking.ask(DECLARED, lambda: ["orders: 3 rows more"]) == {"data": "keep"}
     assert "What becomes of it. (restore, keep)" in prompts[0]
     assert "orders: 3 rows more" in prompts[0]
     assert "both" in prompts[1]
+    assert "orders" not in prompts[1]
+
+
+def test_a_sensitive_input_is_typed_unseen_and_becomes_its_variable() -> None:
+    environ = {"MODE": "fast"}
+    asking = Questions(
+        given={"data": "keep"},
+        environ=environ,
+        is_interactive=True,
+        read=pytest.fail,
+        read_hidden=lambda _prompt: "hunter2",
+    )
+
+    assert asking.ask(DECLARED) == {"data": "keep"}
+    assert environ["TOKEN"] == "hunter2"
 
 
 def test_who_does_not_give_an_input_runs_nothing() -> None:
+    environ = {"TOKEN": "hunter2"}
+    gone = Questions(
+        given={"mode": "x"}, environ=environ, is_interactive=True, read=lambda _prompt: None
+    )
+
     with pytest.raises(InputError):
-        ask_for_missing(DECLARED, {"mode": "x"}, {}, lambda _prompt: None, list)
+        gone.ask(DECLARED)
+
+
+def test_nobody_is_asked_where_no_terminal_is() -> None:
+    asking = Questions(
+        given={"mode": "x"},
+        environ={},
+        is_interactive=False,
+        read=pytest.fail,
+        read_hidden=pytest.fail,
+    )
+
+    assert asking.ask(DECLARED) == {"mode": "x"}
+
+
+def test_what_is_missing_is_told_all_at_once_ready_to_be_pasted() -> None:
+    with pytest.raises(InputError) as raised:
+        read_inputs(DECLARED, {}, {})
+
+    assert "3 inputs are missing: data, token, mode" in raised.value.message
+    assert raised.value.hint == "add --set data=restore --set mode=STRING; export TOKEN=…"

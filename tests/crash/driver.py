@@ -130,7 +130,7 @@ def drive(app: App, order: Order) -> Ending | None:
             watcher=Nobody(),
         )
     assert order.runbook is not None
-    plan = app.plan(Path(order.runbook), given=order.given)
+    plan = app.plan(Path(order.runbook), ask=lambda _: order.given)
     return app.run(plan, is_confirmed=False, watcher=Nobody())
 
 

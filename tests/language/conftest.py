@@ -11,6 +11,7 @@ from runbook.core.plan import Effect, Plan, Rerun
 from runbook.facts import EffectFrom
 from runbook.kinds import Context, Fraction, Outputs, Resource, Size, Spec, StepKind
 from runbook.language.compile import compile_runbook
+from runbook.language.inputs import read_inputs
 from runbook.registry import Registry
 from runbook.resources import (
     MODEL_CONFIG,
@@ -228,8 +229,7 @@ def compile_text(tmp_path: Path, registry: Registry) -> CompileText:
         return compile_runbook(
             path,
             registry=registry,
-            given=given or {},
-            environ=environ or {},
+            read=lambda declared: read_inputs(declared, given or {}, environ or {}),
             environment=environment,
         )
 

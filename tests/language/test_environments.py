@@ -11,6 +11,7 @@ from runbook.language.checking import read_valid, validate
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.diagnostics import InvalidRunbook
 from runbook.language.effective import effective_values
+from runbook.language.inputs import declared_defaults, read_inputs
 from runbook.registry import Registry
 from runbook.resources import Compose
 from tests.language.conftest import PROJECT
@@ -60,8 +61,7 @@ def compiled(folder: Path, registry: Registry) -> Compiled:
         return compile_runbook(
             folder / "deploy.yaml",
             registry=registry,
-            given=given or {},
-            environ=environ or {},
+            read=lambda declared: read_inputs(declared, given or {}, environ or {}),
             environment="prod",
             vars_files=files,
         )
@@ -181,8 +181,7 @@ def test_an_environment_must_be_chosen_where_there_are_some(
             compile_runbook(
                 folder / "deploy.yaml",
                 registry=registry,
-                given={},
-                environ={},
+                read=declared_defaults,
                 environment=environment,
             )
         assert message in raised.value.message

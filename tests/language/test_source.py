@@ -12,6 +12,7 @@ from runbook.core.plan import Json
 from runbook.errors import InputError
 from runbook.language.compile import compile_runbook
 from runbook.language.diagnostics import InvalidRunbook
+from runbook.language.inputs import declared_defaults
 from runbook.language.reading import parse_source
 from runbook.language.source import Source
 from runbook.registry import Registry
@@ -102,7 +103,7 @@ def test_a_large_file_is_refused_without_reading_it(tmp_path: Path, registry: Re
     began = time.process_time()
 
     with pytest.raises(InvalidRunbook) as raised:
-        compile_runbook(path, registry=registry, given={}, environ={})
+        compile_runbook(path, registry=registry, read=declared_defaults)
 
     assert [found.code for found in raised.value.diagnostics] == ["RB108"]
     assert time.process_time() - began < 1
@@ -113,7 +114,7 @@ def test_a_file_that_cannot_be_read_is_a_finding(
     name: str, tmp_path: Path, registry: Registry
 ) -> None:
     with pytest.raises(InvalidRunbook) as raised:
-        compile_runbook(tmp_path / name, registry=registry, given={}, environ={})
+        compile_runbook(tmp_path / name, registry=registry, read=declared_defaults)
 
     assert [found.code for found in raised.value.diagnostics] == ["RB100"]
 
@@ -212,7 +213,7 @@ def test_rubbish_is_answered_by_findings_and_nothing_else(
     path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
 
     with pytest.raises(InvalidRunbook) as raised:
-        compile_runbook(path, registry=registry, given={}, environ={})
+        compile_runbook(path, registry=registry, read=declared_defaults)
 
     assert raised.value.diagnostics
 
@@ -251,6 +252,6 @@ def test_rubbish_in_the_right_shape_is_answered_by_findings_too(
     path.write_text(json.dumps(document), encoding="utf-8")
 
     try:
-        compile_runbook(path, registry=registry, given={}, environ={})
+        compile_runbook(path, registry=registry, read=declared_defaults)
     except (InvalidRunbook, InputError) as error:
         assert error.message

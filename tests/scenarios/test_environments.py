@@ -119,3 +119,46 @@ def test_config_and_diff_say_what_an_environment_comes_to(two: Desk) -> None:
         "protected": {"staging": None, "prod": True},
     }
     assert "come to the same" in same.out
+
+
+ASKING = """\
+runbook: v1
+name: deploy
+inputs:
+  word: {type: string, help: "What to say."}
+  times: {type: integer, minimum: 1}
+  token: {type: string, sensitive: true, env: TOKEN}
+  pin: {type: string, sensitive: true, env: PIN, required: false}
+steps:
+  - id: say
+    uses: command
+    rerun: safe
+    with:
+      script: 'echo "$WORD $TIMES ${#TOKEN} ${#PIN}" >> traces'
+      environment:
+        WORD: "${{ inputs.word }}"
+        TIMES: "${{ inputs.times }}!"
+        TOKEN: "${{ inputs.token }}"
+        PIN: "${{ inputs.pin or '' }}"
+"""
+
+
+def test_a_person_is_asked_once_for_all_that_is_missing(desk: Desk) -> None:
+    desk.write("deploy.yaml", ASKING)
+    terminal = desk.on_terminal("run", "deploy.yaml")
+
+    for question, answer in (
+        ("What to say.", "hello"),
+        ("times: ", "many"),
+        ("expected a whole number, found `many`", "3"),
+        ("token: ", "canary-9"),
+    ):
+        terminal.expect_exact(question)
+        terminal.sendline(answer)
+    terminal.expect("succeeded")
+    terminal.close()
+
+    assert desk.traces == ["hello", "3!", "8", "0"]
+    told = desk.runbook("run", "deploy.yaml")
+    assert told.status == 2
+    assert "add --set word=STRING --set times=INTEGER; export TOKEN=…" in told.err
