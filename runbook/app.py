@@ -45,6 +45,7 @@ from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import check_inputs, read_inputs, recorded_inputs
 from runbook.registry import Registry, discover
+from runbook.secret import Secret
 from runbook.settings import Settings
 from runbook.stores.memory import MemoryJournal
 from runbook.stores.sqlite import SqliteJournal
@@ -329,7 +330,7 @@ class App:
                     return ending
                 run_id = ending.state.successor
                 successor = self.ledger.recorded(run_id)
-                scene = self._scene(successor.plan, successor.state)
+                scene = self._scene(successor.plan, successor.state, known=scene.secrets)
 
     def _sweep(self) -> None:
         """Delete what only going on with a run would need, of runs that nobody goes on with."""
@@ -360,17 +361,19 @@ class App:
             inbox=inbox,
         )
 
-    def _scene(self, plan: Plan, state: RunState | None = None) -> Scene:
-        """The plan with its secrets, and with the run that it undoes."""
+    def _scene(
+        self, plan: Plan, state: RunState | None = None, known: Mapping[str, Secret] | None = None
+    ) -> Scene:
+        """The plan with its secrets, and with the run that it undoes; `known` were had before."""
         undone = None
         if state and state.undone:
             run = self.ledger.recorded(state.undone.run_id)
-            undone = (self._scene(run.plan), run.state)
+            undone = (self._scene(run.plan, known=known), run.state)
         return Scene(
             plan=plan,
             registry=self.registry,
             evaluator=self.evaluator,
-            secrets=fetch_secrets(plan, self.settings.environ),
+            secrets=fetch_secrets(plan, self.settings.environ, known),
             undone=undone,
         )
 

@@ -21,13 +21,15 @@ def rule(message: str, schema: JsonObject) -> JsonObject:
     return {**schema, "x-message": message}
 
 
-def exactly_one(first: str, second: str) -> JsonObject:
-    """The rule that one of two parameters is given, and not both."""
-    alternatives: list[Json] = [
-        {"required": [first], "not": {"required": [second]}},
-        {"required": [second], "not": {"required": [first]}},
-    ]
-    return rule(f"expected either `{first}` or `{second}`", {"anyOf": alternatives})
+def exactly_one(*names: str) -> JsonObject:
+    """The rule that one of these parameters is given, and no other of them."""
+    alternatives: list[Json] = []
+    for name in names:
+        others: list[Json] = [{"required": [other]} for other in names if other != name]
+        unwanted: Json = others[0] if len(others) == 1 else {"anyOf": others}
+        alternatives.append({"required": [name], "not": unwanted})
+    listed = ", ".join(f"`{name}`" for name in names[:-1])
+    return rule(f"expected either {listed} or `{names[-1]}`", {"anyOf": alternatives})
 
 
 def no_more_than(count: str, names: str, most: int) -> JsonObject:

@@ -20,6 +20,7 @@ COMMANDS = {
     "logs": "Print the step logs of a run.",
     "config": "Show what runbooks come to in an environment, and where each value stands.",
     "diff": "Show what differs between two environments.",
+    "secrets": "Check that every secret can be had.",
     "schema": "Print a JSON Schema of the language.",
     "steps": "Explain the step kinds.",
     "demo": "Deploy, watch it fail, roll back and resume, in a throw-away workspace.",

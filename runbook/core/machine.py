@@ -273,7 +273,7 @@ def _describe_step(
                 now, outputs=event.outputs, reason=event.question, expires_at=event.expires_at,
                 has_changed=True, approvers=event.approvers, approved_by=(),
             )  # fmt: skip
-        case ApprovalGiven() if now.approvers is None:
+        case ApprovalGiven() if now.approvers is None or now.status is Status.FAILED:
             return now
         case ApprovalGiven():
             people = tuple(dict.fromkeys((*now.approved_by, event.by)))
@@ -367,10 +367,9 @@ def _start(state: RunState, step: PlannedStep, now: StepState) -> Action:
 
 
 def _after_failure(plan: Plan, state: RunState, in_flight: frozenset[str]) -> tuple[Action, ...]:
-    main = [step for step in plan.steps if not step.is_finally]
     is_due = is_rollback_due(plan, state)
     unsettled = {Status.RUNNING} if is_due else {Status.RUNNING, Status.DOUBTFUL}
-    waited_for = plan.steps if is_due else main
+    waited_for = [step for step in plan.steps if is_due or not step.is_finally]
     doubts = [step for step in waited_for if state.steps[step.id].status in unsettled]
     unneeded = in_flight & {step.id for step in waited_for}
     actions = _stop(plan, state, unneeded) + _go_on(plan, state, in_flight, doubts)

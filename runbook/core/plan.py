@@ -94,9 +94,13 @@ class PlannedSecret:
     """Where a secret comes from; never the secret."""
 
     provider: str
-    """`env` or `file`."""
+    """`env`, `file` or `command`."""
     reference: str
-    """The variable's name, or the file's absolute path."""
+    """The variable's name, the file's absolute path, or the directory that the command runs in."""
+    argv: tuple[str, ...] = ()
+    """The command that prints it."""
+    timeout_s: float = 0.0
+    """How long the command may take."""
     is_required: bool = True
     """Whether nothing starts without it; else what uses it finds nothing there."""
 

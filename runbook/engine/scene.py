@@ -5,18 +5,18 @@ Built from a plan and a state each time that it is asked for: nothing is remembe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from runbook.core.plan import Json, Plan, PlannedResource, PlannedSecret, PlannedStep
+from runbook.core.plan import Json, Plan, PlannedResource, PlannedStep
 from runbook.core.state import RunState, Status, StepState, has_changed
 from runbook.errors import ParametersInvalid, SecretMissing
 from runbook.kinds import CompletedStep, PlanStep, Spec, UndoneRun
 from runbook.registry import Registry
 from runbook.resources import RESOURCE_TYPES, ResourceModel
 from runbook.secret import Secret
+from runbook.tools.secret_sources import fetch_secret
 
 _UNBEGUN = StepState()
 SENSITIVE_INPUT = "input:"
@@ -33,38 +33,28 @@ class Evaluator(Protocol):
         """Whether a bare expression holds; raises ParametersInvalid."""
 
 
-def fetch_secrets(plan: Plan, environ: Mapping[str, str]) -> dict[str, Secret]:
+def fetch_secrets(
+    plan: Plan, environ: Mapping[str, str], known: Mapping[str, Secret] | None = None
+) -> dict[str, Secret]:
     """Every secret of a plan and of its rollback, from where it says; raises SecretMissing.
 
-    One that is not required, and not there, is left out.
+    One that is not required, and not there, is left out. One that cannot be had now, and was had a
+    moment ago, is what it was: `known`.
     """
     planned = dict(plan.secrets)
     if plan.on_failure:
         planned |= {k: v for k, v in plan.on_failure.plan.secrets.items() if k not in planned}
-    found = {name: _fetch_secret(name, source, environ) for name, source in planned.items()}
-    return {name: secret for name, secret in found.items() if secret is not None}
-
-
-def _fetch_secret(name: str, source: PlannedSecret, environ: Mapping[str, str]) -> Secret | None:
-    if source.provider == "env":
-        value = environ.get(source.reference, "")
-        missing = f"the variable `{source.reference}` is not set"
-        hint = f"export {source.reference}=…, then run the same command again"
-    else:
+    found: dict[str, Secret] = {}
+    for name, source in planned.items():
         try:
-            value = Path(source.reference).read_text(encoding="utf-8").removesuffix("\n")
-            missing = f"the file `{source.reference}` is empty"
-        except OSError as error:
-            value, missing = "", f"cannot read `{source.reference}`: {error.strerror}"
-        except UnicodeDecodeError:
-            value, missing = "", f"`{source.reference}` is not UTF-8 text"
-        hint = f"put the secret into {source.reference}, then run the same command again"
-    if not value and not source.is_required:
-        return None
-    if not value:
-        label = name.removeprefix(SENSITIVE_INPUT)
-        raise SecretMissing(f"secret `{label}` is missing: {missing}", hint=hint)
-    return Secret(value)
+            secret = fetch_secret(name.removeprefix(SENSITIVE_INPUT), source, environ)
+        except SecretMissing:
+            if not known or name not in known:
+                raise
+            secret = known[name]
+        if secret is not None:
+            found[name] = secret
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

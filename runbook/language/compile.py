@@ -32,6 +32,8 @@ from runbook.units import parse_duration_s
 
 SENSITIVE_INPUT = "input:"
 """Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
+SECRET_TIMEOUT_S = 10.0
+"""How long a command that prints a secret may take, unless its `timeout` says otherwise."""
 
 
 def compile_runbook(
@@ -60,6 +62,12 @@ def compile_runbook(
 def _policy_place(bundle: Bundle) -> str:
     layer, policy = bundle.layers.environment, bundle.policy
     return f"{layer.file}:{policy.span.line}" if layer and policy else ""
+
+
+def planned_secrets(bundle: Bundle) -> dict[str, PlannedSecret]:
+    """Every secret that a run of a runbook, or its rollback, would fetch."""
+    documents = [doc for doc in (bundle.rollback, bundle.main) if doc]
+    return {name: secret for doc in documents for name, secret in _secrets(doc).items()}
 
 
 def changed_sources(plan: Plan) -> list[str]:
@@ -135,6 +143,14 @@ def _secret(declared: Declared) -> PlannedSecret:
     variable = declared.node.text_of("env")
     if variable is not None:
         return PlannedSecret(provider="env", reference=variable)
+    command, timeout = declared.node.get("command"), declared.node.get("timeout")
+    if command is not None:
+        return PlannedSecret(
+            provider="command",
+            reference=str(declared.base.absolute()),
+            argv=tuple(str(word.value) for word in command.items),
+            timeout_s=_duration_s(timeout.value) if timeout else SECRET_TIMEOUT_S,
+        )
     path = Path(declared.base, declared.node.text_of("file") or "")
     return PlannedSecret(provider="file", reference=str(path.absolute()))
 

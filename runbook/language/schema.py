@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from runbook.core.plan import JsonObject
+from runbook.field_rules import exactly_one, rule
 from runbook.language.inputs import INPUT_TYPES
 from runbook.language.schema_environment import environment_definitions, environment_properties
 from runbook.language.schema_words import (
@@ -27,6 +28,12 @@ from runbook.units import DURATION_PATTERN
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]*$"
 ID_PATTERN = r"^[a-z][a-z0-9_]*$"
+_DURATION: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "pattern": DURATION_PATTERN, "x-measure": {"unit": "duration"}},
+        {"type": "number", "minimum": 0},
+    ]
+}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -148,6 +155,13 @@ def _shared() -> dict[str, Any]:
     }
 
 
+def _one_origin() -> dict[str, Any]:
+    """The rule for secrets, silent where another message says what is wrong."""
+    one: dict[str, Any] = exactly_one("env", "file", "command")
+    known = {"propertyNames": {"enum": ["env", "file", "command", "timeout"]}}
+    return {**one, "anyOf": [*one["anyOf"], {"not": {"type": "object"}}, {"not": known}]}
+
+
 def _shared_definitions() -> dict[str, Any]:
     from runbook.resources import RESOURCE_TYPES
 
@@ -163,11 +177,26 @@ def _shared_definitions() -> dict[str, Any]:
                 {
                     "env": text("Environment variable that holds it.", pattern=WORD_PATTERN),
                     "file": text("File that holds it.", minLength=1),
+                    "command": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "minLength": 1},
+                        "description": "Command that prints it: program and arguments, no shell.",
+                    },
+                    "timeout": {
+                        **_DURATION,
+                        "description": "How long the command may take; by default 10s.",
+                    },
                 },
             ),
             "description": "Where a secret comes from; never the secret.",
-            "minProperties": 1,
-            "maxProperties": 1,
+            "allOf": [
+                _one_origin(),
+                rule(
+                    "`timeout` goes with `command`",
+                    {"anyOf": [{"not": {"required": ["timeout"]}}, {"required": ["command"]}]},
+                ),
+            ],
         },
         "resource": {
             **mapping(references),
@@ -203,16 +232,7 @@ def _definitions() -> dict[str, Any]:
             ),
             "description": "The way back.",
         },
-        "duration": {
-            "anyOf": [
-                {
-                    "type": "string",
-                    "pattern": DURATION_PATTERN,
-                    "x-measure": {"unit": "duration"},
-                },
-                {"type": "number", "minimum": 0},
-            ]
-        },
+        "duration": _DURATION,
         "retry": _retry(),
     }
 

@@ -486,7 +486,9 @@ class Simulation:
             self._record(ApprovalRefused(at=self.now, step=ask.step, by="ann"))
             return True
         by = self.rng.choice(["ann", "bob"])
+        is_about_the_way_back = now.status is Status.FAILED
         is_enough = now.approvers is None or {*now.approved_by, by} == {"ann", "bob"}
+        is_enough = is_enough or is_about_the_way_back
         note = "" if is_enough else MORE_WANTED
         self._record(ApprovalGiven(at=self.now, step=ask.step, by=by, note=note))
         return True

@@ -185,6 +185,16 @@ def test_one_person_does_not_count_twice() -> None:
     assert both.steps["ok"].outputs["by"] == ["bob", "eve"]
 
 
+def test_consent_to_a_late_rollback_is_no_approval_of_the_step_that_failed() -> None:
+    plan = plan_of(step("ok", effect=Effect.READS))
+    yes = ApprovalGiven(at=AT, step="ok", by="bob")
+    refused = apply(plan, asked_of(required=2), ApprovalRefused(at=AT, step="ok", by="eve"))
+    consented = apply(plan, refused, yes)
+
+    assert consented.consent
+    assert consented.steps["ok"] == refused.steps["ok"]
+
+
 def test_a_step_that_asks_nobody_else_takes_no_approval() -> None:
     plan = plan_of(step("ok", effect=Effect.READS))
     question = ApprovalRequested(at=AT, step="ok", attempt=1, question="go on?")

@@ -63,7 +63,10 @@ def _commands() -> str:
     for name in COMMANDS:
         command = program.get_command(root, name)
         assert command is not None, name
-        parts += [f"\n## runbook {name}\n", "```text", _help(command, f"runbook {name}"), "```"]
+        inner = command.commands if isinstance(command, click.Group) else {"": command}
+        for word, each in inner.items():
+            called = f"runbook {name} {word}".rstrip()
+            parts += [f"\n## {called}\n", "```text", _help(each, called), "```"]
     return "\n".join(parts) + "\n"
 
 
