@@ -111,10 +111,11 @@ def _tmpfs(environ: Mapping[str, str]) -> Path | None:
 
 def _data_from(descriptor: int, offset: int) -> int:
     """The first offset from there on that holds data; the file's end where none does."""
+    size = os.fstat(descriptor).st_size  # it may grow before the next look
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA)
     except OSError:  # ENXIO: there are no data
-        return max(os.fstat(descriptor).st_size, offset)
+        return max(size, offset)
 
 
 def _release(descriptor: int, size_bytes: int) -> None:

@@ -1,8 +1,11 @@
 """The supervisor: a small program that outlives the interpreter and sees one command to its end.
 
 Started by supervised.py as `python -I -S supervisor.py DIRECTORY DEADLINE GRACE PROGRAM…`, in its
-own session, its environment, streams and other descriptors being the command's. It imports nothing
+own session, its environment, stdin and other descriptors being the command's. It imports nothing
 of ours and nothing that takes time to load: every command waits for it.
+
+The command prints into two pipes, and the supervisor keeps what comes out in the files that are its
+own stdout and stderr: a script that opens /dev/stderr would empty a file (open(2): O_TRUNC).
 
 DIRECTORY is the command's own; DEADLINE a reading of the monotonic clock; GRACE seconds from
 SIGTERM to SIGKILL.
@@ -11,6 +14,7 @@ SIGTERM to SIGKILL.
 # `signal` wraps this in enums, which take a quarter of the supervisor's start to load.
 import _signal as signal  # type: ignore[import-not-found]
 import os
+import select
 import sys
 import time
 
@@ -25,7 +29,9 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _TICK_S = 0.02
 UNREAD_BYTES = 32 << 20
 """So much of each stream is kept for whoever reads it later: memory is dear."""
-_UNREAD_TICK_S = 0.25
+_LONGEST_PAUSE_S = 3600.0
+_READ_BYTES = 1 << 16  # what a pipe holds by itself: pipe(7)
+_PIPE_MAX_BYTES = 1 << 20  # what it may hold: /proc/sys/fs/pipe-max-size
 _PUNCH_HOLE_KEEP_SIZE = 3  # fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _FULL_DISK_PATIENCE_S = 60.0
 
@@ -55,20 +61,69 @@ def write_marker(directory: str) -> None:
     _fsync(directory)
 
 
-def spawn(argv: list[str]) -> int:
+class Stream:
+    """One of the command's streams: a pipe, and the file in which is kept what comes out of it."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.source, self.sink = os.pipe()
+        os.set_blocking(self.source, False)
+
+    def drain(self, *, is_kept: bool = True) -> bool:
+        """Empty the pipe, of all that it may hold now; False: nobody is left to fill it."""
+        for _ in range(_PIPE_MAX_BYTES // _READ_BYTES):
+            try:
+                data = os.read(self.source, _READ_BYTES)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            if is_kept:
+                self.keep(data)
+        return True
+
+    def keep(self, data: bytes) -> None:
+        """Append to the file, and give its oldest back where nobody has read it for too long."""
+        try:
+            while data:
+                data = data[os.write(self.file, data) :]
+        except OSError:  # memory is full: all is given back, and its length says how much
+            os.ftruncate(self.file, os.fstat(self.file).st_size + len(data))
+            self.give_back(0)
+        if os.fstat(self.file).st_blocks * 512 > 2 * UNREAD_BYTES:
+            self.give_back(UNREAD_BYTES)
+
+    def give_back(self, kept_bytes: int) -> None:
+        """Free the memory of all but the newest bytes, whose offsets stay as they are."""
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        end = (os.fstat(self.file).st_size - kept_bytes) // page_bytes * page_bytes
+        try:
+            import ctypes  # only a talkative command has the time
+
+            offsets = ctypes.c_longlong(0), ctypes.c_longlong(end)
+            ctypes.CDLL(None).fallocate(self.file, _PUNCH_HOLE_KEEP_SIZE, *offsets)
+        except (ImportError, OSError, AttributeError):
+            pass  # a file system that cannot keeps them
+
+
+def spawn(argv: list[str], streams: list[Stream]) -> int:
     """Start the command in a process group of its own; returns its pid."""
     pid = os.fork()
     if pid == 0:
         try:
             os.setpgid(0, 0)
+            for stream in streams:
+                os.dup2(stream.sink, stream.file)
             # Python ignores these two, and what is ignored stays so over exec.
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, *_HANDLED):
+                signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execvp(argv[0], argv)
         except OSError as error:
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+    for stream in streams:
+        os.close(stream.sink)
     try:  # noqa: SIM105  # contextlib takes time to load
         os.setpgid(pid, pid)
     except OSError:
@@ -79,11 +134,16 @@ def spawn(argv: list[str]) -> int:
 class Watch:
     """Waits for the command's end, and brings it about at the deadline or on request."""
 
-    def __init__(self, directory: str, pid: int, deadline: float, grace_s: float) -> None:
+    def __init__(self, directory: str, argv: list[str], deadline: float, grace_s: float) -> None:
         self.directory = directory
-        self.pid = pid
         self.deadline = deadline
         self.grace_s = grace_s
+        self.signals = _hear_signals()
+        streams = [Stream(1), Stream(2)]
+        self.pid = spawn(argv, streams)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+        self.streams = streams
+        """Those that somebody may still print to."""
         self.code: int | None = None
         """The command's exit code, once it has ended; 128 + n where signal n ended it."""
         self.cause = "ended"
@@ -94,6 +154,7 @@ class Watch:
         """The command's exit code, once it has ended, and its group too if it was stopped."""
         while True:
             self.reap()
+            self.streams = [stream for stream in self.streams if stream.drain()]
             if self.code is not None and (not self.kill_at or not self.signal_group(0)):
                 return self.code
             now = time.monotonic()
@@ -120,13 +181,17 @@ class Watch:
                 self.code = code if code >= 0 else 128 - code
 
     def sleep(self) -> None:
-        """Until something is due, or a signal comes: anything but SIGCHLD asks for the end."""
-        drop_unread()
+        """Until something is due or printed, or a signal comes: all but SIGCHLD ask for the end."""
         until = self.kill_at or self.deadline
-        left_s = min(max(until - time.monotonic(), 0), _UNREAD_TICK_S)
-        pause_s = _TICK_S if self.code is not None else left_s
-        caught = signal.sigtimedwait(_HANDLED, pause_s)
-        if caught is not None and caught.si_signo != signal.SIGCHLD:
+        left_s = max(until - time.monotonic(), 0)
+        pause_s = _TICK_S if self.code is not None else min(left_s, _LONGEST_PAUSE_S)
+        sources = [self.signals, *(stream.source for stream in self.streams)]
+        select.select(sources, (), (), pause_s)
+        try:
+            heard = os.read(self.signals, 4096)
+        except BlockingIOError:
+            return
+        if any(number != signal.SIGCHLD for number in heard):
             self.end("stopped", self.requested_grace_s())
 
     def end(self, cause: str, grace_s: float) -> None:
@@ -162,20 +227,32 @@ class Watch:
             os.close(descriptor)
 
 
-def drop_unread() -> None:
-    """Give back the oldest of what the command has printed and nobody has read for too long."""
-    for descriptor in (1, 2):
-        status = os.fstat(descriptor)
-        if status.st_blocks * 512 > 2 * UNREAD_BYTES:
-            page_bytes = os.sysconf("SC_PAGE_SIZE")
-            end = (status.st_size - UNREAD_BYTES) // page_bytes * page_bytes
-            try:
-                import ctypes  # only a talkative command has the time
+def _hear_signals() -> int:
+    """A descriptor from which to read the numbers of those that came; they stay blocked as yet."""
+    signals, sink = os.pipe()
+    for descriptor in (signals, sink):
+        os.set_blocking(descriptor, False)
+    for number in _HANDLED:
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+    return signals
 
-                offsets = ctypes.c_longlong(0), ctypes.c_longlong(end)
-                ctypes.CDLL(None).fallocate(descriptor, _PUNCH_HOLE_KEEP_SIZE, *offsets)
-            except (ImportError, OSError, AttributeError):
-                pass  # a file system that cannot keeps them
+
+def listen_on(streams: list[Stream]) -> None:
+    """Read on for whoever the command has left behind: printing, they would die of it."""
+    if not streams or os.fork() != 0:
+        return
+    for number in _HANDLED:
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir("/")
+    # Neither the lock nor the command's stdin is held any longer.
+    for descriptor, stream in enumerate(streams):
+        stream.source = os.dup2(stream.source, descriptor)
+    os.closerange(len(streams), os.sysconf("SC_OPEN_MAX"))
+    while streams:
+        select.select([stream.source for stream in streams], (), ())
+        streams = [stream for stream in streams if stream.drain(is_kept=False)]
+    os._exit(0)
 
 
 def _adopt_orphans() -> None:
@@ -217,13 +294,11 @@ def main(arguments: list[str]) -> None:
     """Mark, start, wait, and leave the exit file."""
     directory, deadline, grace_s, *argv = arguments
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-    for number in (signal.SIGCHLD, signal.SIGTERM):  # an ignored signal would not be seen pending
-        signal.signal(number, signal.SIG_DFL)
     write_marker(directory)
-    pid = spawn(argv)
-    watch = Watch(directory, pid, float(deadline), float(grace_s))
+    watch = Watch(directory, argv, float(deadline), float(grace_s))
     code = watch.wait()
     write_exit(directory, f"{code} {watch.cause}\n")
+    listen_on(watch.streams)
     os._exit(0)  # tearing the interpreter down takes time, and somebody waits
 
 

@@ -242,10 +242,10 @@ def test_a_signal_between_a_run_and_its_rollback_is_heard_by_the_rollback(desk: 
         from runbook.app import App
         from runbook.__main__ import main
         scene = App._scene
-        def interrupted(app, plan, state=None):
+        def interrupted(app, plan, state=None, known=None):
             if state is not None and state.undone:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return scene(app, plan, state)
+            return scene(app, plan, state, known)
         App._scene = interrupted
         main()
     """)

@@ -328,6 +328,58 @@ def test_a_command_without_its_supervisor_can_be_stopped(directory: Path) -> Non
     assert not supervised.is_alive()
 
 
+def test_a_script_that_opens_its_own_streams_loses_nothing(directory: Path) -> None:
+    script = (
+        "echo one >&2; echo two > /dev/stderr; echo a; echo b | tee /dev/stdout; echo three >&2"
+    )
+    supervised = Supervised.start(sh(script), directory, 30)
+
+    supervised.poll(20)
+
+    assert printed(supervised) == (b"a\nb\nb\n", b"one\ntwo\nthree\n")
+
+
+def test_whoever_it_leaves_behind_can_go_on_printing(directory: Path, tmp_path: Path) -> None:
+    left = "while [ ! -e end ]; do echo more || break; echo >> lines; sleep 0.01; done; touch ended"
+    supervised = Supervised.start(sh(f"cd {tmp_path}; touch lines; ({left}) &"), directory, 30)
+
+    assert supervised.poll(20) == Exit(exit_code=0)
+    supervised.discard_output()
+    lines = tmp_path / "lines"
+    printed_before = lines.stat().st_size
+    assert eventually(lambda: lines.stat().st_size > printed_before + 20)
+    listeners = command_lines_with(str(directory))
+    (tmp_path / "end").touch()
+
+    assert len(listeners) == 1
+    assert eventually((tmp_path / "ended").exists)
+    assert eventually(lambda: not command_lines_with(str(directory)))
+
+
+def command_lines_with(text: str) -> list[str]:
+    lines = subprocess.run(["ps", "-eww", "-o", "args"], check=True, capture_output=True, text=True)
+    return [line for line in lines.stdout.splitlines() if text in line]
+
+
+def test_where_memory_is_full_the_newest_output_is_kept(directory: Path, tmp_path: Path) -> None:
+    full = tmp_path / "memory"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", full], check=True)
+    try:
+        script = "head -c 3000000 /dev/zero | tr '\\0' x; printf end"
+        environ = os.environ | {"XDG_RUNTIME_DIR": str(full)}
+        supervised = Supervised.start(sh(script), directory, 30, environ=environ)
+
+        assert supervised.poll(20) == Exit(exit_code=0)
+        piece, _ = supervised.read_output(0, 0)
+
+        assert piece.start > 0
+        assert piece.end == 3_000_003
+        assert piece.data.endswith(b"end")
+    finally:
+        subprocess.run(["umount", "-l", full], check=True)
+
+
 def kill_supervisor(supervised: Supervised) -> None:
     assert eventually(lambda: printed(supervised)[0] == b"ready\n")
     pid = int((supervised.directory / "spawned").read_text().split()[0])

@@ -75,6 +75,7 @@ def test_looking_for_shared_parts_first_finds_what_each_form_alone_finds(
     secrets: list[str], text: str
 ) -> None:
     redactor = Redactor(map(Secret, secrets))
+    assume(not any(form in MASK.encode() for form in redactor.forms))
     data = (text + "".join(FORMS[name](secrets[0]) for name in FORMS) + text).encode()
     plain = data
     for form in redactor.forms:
