@@ -288,6 +288,12 @@ class AnsweredFailed(StepError):
     code = "RB707"
 
 
+class GivenUp(StepError):
+    """A `fail` step was reached: its author says why the runbook cannot go on, and what to do."""
+
+    code = "RB713"
+
+
 class ParametersInvalid(StepError):
     """A parameter that was computed at run time is not of the type that the step wants."""
 

@@ -43,6 +43,7 @@ class KindFacts:
     pins: tuple[str, ...] = ()
     timeout_s: float
     retry_forbidden: str | None = None
+    records_parameters: bool = False
     outputs: tuple[str, ...] = ()
     """Names of its outputs."""
     resources: tuple[ResourceUse, ...] = ()

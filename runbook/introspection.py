@@ -30,6 +30,7 @@ def facts_of(kind: StepKind[Any, Any]) -> KindFacts:
         pins=kind.pins,
         timeout_s=kind.timeout_s,
         retry_forbidden=kind.retry_forbidden,
+        records_parameters=kind.records_parameters,
         outputs=tuple(kind.outputs.model_fields),
         resources=tuple(_resource_uses(kind.spec, (), ())),
         has_rules=any(map(_has_rules, nested_models(kind.spec))),

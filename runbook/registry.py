@@ -92,6 +92,7 @@ def parse_facts(facts: Mapping[str, Any]) -> KindFacts:
         pins=tuple(facts["pins"]),
         timeout_s=facts["timeout_s"],
         retry_forbidden=facts["retry_forbidden"],
+        records_parameters=facts["records_parameters"],
         outputs=tuple(facts["outputs"]),
         resources=tuple(uses),
         has_rules=facts["has_rules"],

@@ -93,6 +93,9 @@ class Names:
             self._text(step.source, node, _IN_STEPS, step)
         for key, item in _argument_lists(parameters) if parameters else ():
             self._refuse_secrets(step.source, item, f"`{key}`, an argument list")
+        if step.kind and step.kind.records_parameters and parameters:
+            where = f"what `{step.kind_name}` records"
+            self._refuse_secrets(step.source, parameters, where, "give it where it is used")
         when = step.node.get("when")
         if when is not None and isinstance(when.value, str):
             self._when(step, when, when.value)
@@ -244,12 +247,17 @@ class Names:
             source = self.document.source
             source.error("RB403" if is_secret else "RB305", message, node.span, hint)
 
-    def _refuse_secrets(self, source: Source, node: Node, where: str) -> None:
+    def _refuse_secrets(
+        self,
+        source: Source,
+        node: Node,
+        where: str,
+        hint: str = "pass it by `environment`, or let the program read a file",
+    ) -> None:
         for text in node.texts():
             for reference, fragment in _references_in(text):
                 if self.is_secret(reference):
                     message = f"`{reference}` is secret and may not stand in {where}"
-                    hint = "pass it by `environment`, or let the program read a file"
                     source.error("RB403", message, source.part(text, fragment), hint)
 
     def is_secret(self, reference: Reference) -> bool:

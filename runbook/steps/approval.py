@@ -71,5 +71,6 @@ STEP = StepKind(
     rerun=Rerun.SAFE,
     describe=_describe,
     run=_run,
+    records_parameters=True,
     retry_forbidden="a person who said no is not asked again",
 )

@@ -64,7 +64,10 @@ def test_the_example_is_valid(name: str, tmp_path: Path) -> None:
     example = yaml.safe_load(refer_to(name, REGISTRY.find(name)).example)
     back_up = {"id": "backed_up", "uses": "load_restore_point"}
     document: dict[str, object] = {"runbook": "v1", "name": "sample", "steps": [back_up, example]}
-    document["inputs"] = {"confirm": {"type": "boolean", "default": False}}
+    document["inputs"] = {
+        "confirm": {"type": "boolean", "default": False},
+        "channel": {"type": "string", "default": "stable"},
+    }
     (tmp_path / "project.yaml").write_text(RESOURCES)
     (tmp_path / "sample.yaml").write_text(yaml.safe_dump(document))
 
