@@ -21,6 +21,7 @@ COMMANDS = {
     "config": "Show what runbooks come to in an environment, and where each value stands.",
     "diff": "Show what differs between two environments.",
     "secrets": "Check that every secret can be had.",
+    "explain": "Explain the code of an error or a warning.",
     "schema": "Print a JSON Schema of the language.",
     "steps": "Explain the step kinds.",
     "demo": "Deploy, watch it fail, roll back and resume, in a throw-away workspace.",

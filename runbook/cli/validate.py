@@ -1,5 +1,6 @@
 """`runbook validate`: check runbooks; nothing is executed."""
 
+import json
 import os
 import re
 import sys
@@ -26,8 +27,8 @@ MAX_ANNOTATIONS = 10
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "github"]),
-    help="How to show findings; `github`: with annotations.",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    help="How to show findings; `github`: with annotations; `sarif`: for code scanning.",
 )
 @output_option()
 @common_options
@@ -63,6 +64,11 @@ def validate(
             "diagnostics": to_json(diagnostics),
         }
         options.answer_json("diagnostics", content)
+        return status
+    if form == "sarif":
+        from runbook.language.sarif import sarif
+
+        options.answer(json.dumps(sarif(diagnostics), ensure_ascii=False, indent=2))
         return status
     if diagnostics:
         options.say(_in_color(render_all(diagnostics), options))

@@ -8,6 +8,7 @@ from runbook.errors import InputError
 from runbook.language.declarations import check_bundle, check_declarations
 from runbook.language.diagnostics import Diagnostic, InvalidRunbook, did_you_mean, in_order
 from runbook.language.document import Bundle, Document, read_bundle
+from runbook.language.doubts import warn_of_doubts, warn_of_unused
 from runbook.language.environments import check_names, environments_beside, read_layers
 from runbook.language.names import Names
 from runbook.language.rules import check_rules
@@ -80,9 +81,9 @@ def _read_checked(
     sources = bundle.sources()
     if all(source.is_readable for source in sources):
         check_names(layers, path.parent)
-        _check(bundle.main, bundle.undone)
+        _check(bundle.main, bundle.undone, bundle.rollback)
         if bundle.rollback:
-            _check(bundle.rollback, bundle.main)
+            _check(bundle.rollback, bundle.main, None)
             check_bundle(bundle)
         for document in filter(None, (bundle.main, bundle.rollback)):
             _check_refusals(document, registry)
@@ -104,20 +105,15 @@ def _in_all(
     return in_order(united)
 
 
-def _check(document: Document, undone: Document | None) -> None:
+def _check(document: Document, undone: Document | None, rollback: Document | None) -> None:
     check_declarations(document)
     names = Names(document)
     names.check()
     check_unset(document, names.uses)
     check_rules(document, undone)
-    if any(found.is_error for found in document.source.diagnostics):
-        return  # what seems unused may be misspelt elsewhere
-    for name, declared in document.inputs.items():
-        if name not in names.used_inputs:
-            hint = "remove it, or use it: `${{ inputs." + name + " }}`"
-            declared.source.warn(
-                "RB451", f"input `{name}` is not used", declared.entry.key_span, hint
-            )
+    warn_of_doubts(document, rollback)
+    if not any(found.is_error for found in document.source.diagnostics):
+        warn_of_unused(document, names.used_inputs)
 
 
 def _check_refusals(document: Document, registry: Registry) -> None:

@@ -113,4 +113,12 @@ FINDINGS: dict[str, str] = {
     # --- warnings ---
     "RB451": "An input is declared and never used.",
     "RB452": "A `when` does not depend on anything: the step always runs, or never.",
+    "RB453": (
+        "A `when` compares a name with what it never is: a choice that the input does not have, "
+        "a status that there is not, text where the name is true or false."
+    ),
+    "RB454": (
+        "A step says that it `changes` a resource, and the rollback has no step that restores "
+        "it: a migration with no way back."
+    ),
 }

@@ -6,8 +6,7 @@ from runbook.core.plan import Effect, Rerun
 from runbook.language.diagnostics import did_you_mean, one_of
 from runbook.language.document import Document, Step
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
-from runbook.language.expressions import has_expression, references
-from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.expressions import has_expression
 from runbook.language.source import Node
 
 RESTORE_POINT_LOADER = "load_restore_point"
@@ -135,24 +134,6 @@ def _check_scripts(document: Document) -> None:
             step.source.error("RB404", message, span, hint)
 
 
-def _check_when(document: Document) -> None:
-    for step in document.steps:
-        node = step.node.get("when")
-        if node is None or step.when is None:
-            continue
-        try:
-            is_constant = not references(step.when)
-        except ExpressionInvalid:
-            continue
-        if is_constant:
-            span = node.span
-            if step.when.lower() in ("false", "not true"):
-                step.source.warn("RB452", f"{step.label} never runs: `when` is false", span)
-            elif step.when.lower() not in ("true", "not false"):
-                message = f"`when: {step.when}` does not depend on anything"
-                step.source.warn("RB452", message, span)
-
-
 _CHECKS: tuple[Callable[[Document], None], ...] = (
     _check_ids,
     _check_resources,
@@ -160,7 +141,6 @@ _CHECKS: tuple[Callable[[Document], None], ...] = (
     _check_finally,
     _check_after,
     _check_scripts,
-    _check_when,
 )
 
 

@@ -1,9 +1,14 @@
 """status, history, logs, validate, schema and steps: they read, and change nothing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runbook.cli.explain import explained
+from runbook.errors import error_classes
+from runbook.language.findings import FINDINGS
 
 
 def test_without_any_run_there_is_little_to_say(cli: Any, tmp_path: Path) -> None:
@@ -88,6 +93,55 @@ def test_validate_shows_findings_and_ends_with_2(cli: Any, project: Path) -> Non
     assert document["format"] == "runbook.diagnostics/1"
     assert not document["is_valid"]
     assert github.out.startswith("::error file=runbooks/odd.yaml,line=4,col=")
+
+
+def test_validate_writes_sarif_for_code_scanning(cli: Any, project: Path) -> None:
+    (project / "runbooks" / "odd.yaml").write_text(
+        "runbook: v1\nname: odd\ninputs: {n: {type: string, default: x}}\nsteps:\n"
+        "  - {id: a, uses: wait, with: {fro: 1s}}\n  - {id: a, uses: wait, when: 1 == 1}\n"
+    )
+
+    said = cli("validate", "runbooks/odd.yaml", "--format", "sarif")
+
+    log = json.loads(said.out)
+    (run,) = log["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert (said.status, log["version"]) == (2, "2.1.0")
+    assert rules == ["RB201", "RB202", "RB308", "RB452"]
+    assert [rules[each["ruleIndex"]] for each in run["results"]] == [
+        each["ruleId"] for each in run["results"]
+    ]
+    first = run["results"][0]
+    place = first["locations"][0]["physicalLocation"]
+    assert "did you mean `for`?" in first["message"]["text"]
+    assert place["artifactLocation"] == {"uri": "runbooks/odd.yaml"}
+    assert place["region"]["startLine"] == 5
+    assert {each["level"] for each in run["results"]} == {"error", "warning"}
+    assert cli("validate", "runbooks/deploy.yaml", "--format", "sarif").status == 0
+
+
+@pytest.mark.parametrize("code", [*FINDINGS, *error_classes()])
+def test_every_code_is_explained(code: str) -> None:
+    said = explained(code)
+
+    assert said["code"] == code
+    assert len(str(said["meaning"])) > 20
+
+
+def test_explain_shows_what_is_wrong_and_how_it_is_right(cli: Any) -> None:
+    said = cli("explain", "rb404")
+
+    assert said.status == 0
+    assert "\n  -     with: {script: 'echo ${{ inputs.tag }}'}\n" in said.out
+    assert cli("explain").out.count("\nRB") == len(FINDINGS) + len(error_classes())
+    assert cli("explain", "RB454", "-o", "json").document["codes"][0]["exit_status"] == 2
+
+
+def test_explain_names_the_nearest_code(cli: Any) -> None:
+    said = cli("explain", "RB2011")
+
+    assert said.status == 2
+    assert "did you mean `RB201`?" in said.err
 
 
 def test_warnings_count_when_asked_to(cli: Any, project: Path) -> None:

@@ -7,6 +7,7 @@ import click
 from runbook.cli.main import COMMANDS, program
 from runbook.core.machine import RUN_TRANSITIONS, STEP_TRANSITIONS
 from runbook.errors import error_classes
+from runbook.language.examples import examples
 from runbook.language.findings import FINDINGS
 from runbook.registry import discover
 from runbook.report.reference import FieldReference, KindReference, refer_to
@@ -80,7 +81,9 @@ def _help(command: click.Command, name: str) -> str:
 def _errors() -> str:
     parts = [NOTE, "# Errors\n", "## In a runbook\n"]
     parts += ["All at once, in order of place; exit status 2; nothing has run.\n"]
-    parts += [f"### {code}\n\n{text}\n" for code, text in sorted(FINDINGS.items())]
+    for code, text in sorted(FINDINGS.items()):
+        diff = examples().get(code)
+        parts.append(f"### {code}\n\n{text}\n" + (f"\n```diff\n{diff}\n```\n" if diff else ""))
     parts += ["## Of a command or a step\n"]
     for code, error in error_classes().items():
         status = f"{error.exit_status.value} {error.exit_status.name.lower()}"

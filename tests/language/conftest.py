@@ -98,6 +98,8 @@ class RunCommand(Spec):
     """Variables."""
     creates: AbsolutePath | None = None
     """Settles doubt."""
+    changes: str | None = None
+    """The database that it changes."""
     effect: Literal["reads", "changes"] = "changes"
     """What it does."""
 
