@@ -22,6 +22,7 @@ COMMANDS = {
     "diff": "Show what differs between two environments.",
     "secrets": "Check that every secret can be had.",
     "explain": "Explain the code of an error or a warning.",
+    "graph": "Draw a runbook with its rollback, as Mermaid or SVG.",
     "schema": "Print a JSON Schema of the language.",
     "steps": "Explain the step kinds.",
     "demo": "Deploy, watch it fail, roll back and resume, in a throw-away workspace.",

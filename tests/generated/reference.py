@@ -1,15 +1,19 @@
 """The reference pages, made from the code: kinds, commands, errors, states."""
 
 import inspect
+from pathlib import Path
 
 import click
 
+from runbook.cli.graph import chart_of
 from runbook.cli.main import COMMANDS, program
 from runbook.core.machine import RUN_TRANSITIONS, STEP_TRANSITIONS
 from runbook.errors import error_classes
+from runbook.language.checking import read_valid
 from runbook.language.examples import examples
 from runbook.language.findings import FINDINGS
 from runbook.registry import discover
+from runbook.report.graph import svg
 from runbook.report.reference import FieldReference, KindReference, refer_to
 
 NOTE = "<!-- Generated from the code by `make generate`. -->\n"
@@ -22,7 +26,14 @@ def reference_pages() -> dict[str, str]:
         "commands.md": _commands(),
         "errors.md": _errors(),
         "states.md": _states(),
+        "deploy.svg": _deploy(),
     }
+
+
+def _deploy() -> str:
+    path = Path(__file__).parents[2] / "runbooks" / "deploy.yaml"
+    bundle = read_valid(path, registry=discover(), environment=None, vars_files=())
+    return svg(chart_of(bundle)) + "\n"
 
 
 def _kinds() -> str:
