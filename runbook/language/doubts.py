@@ -8,10 +8,11 @@ from runbook.core.state import Status
 from runbook.language.diagnostics import did_you_mean
 from runbook.language.document import Document, Step
 from runbook.language.effects import resource_in
-from runbook.language.expressions import comparisons, references
-from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.expressions import chain, references
+from runbook.language.sandbox import ExpressionInvalid, parse
 
 _BOOLEANS = (True, False)
+_EQUALITY = ("eq", "ne")
 
 
 def warn_of_doubts(document: Document, rollback: Document | None) -> None:
@@ -49,7 +50,7 @@ def _check_comparisons(document: Document, step: Step) -> None:
     node = step.node.get("when")
     if node is None or step.when is None:
         return
-    for parts, constant in comparisons(step.when):
+    for parts, constant in _comparisons(step.when):
         possible = _possible_values(document, parts)
         if not possible or any(_is_same(constant, value) for value in possible):
             continue
@@ -57,6 +58,25 @@ def _check_comparisons(document: Document, step: Step) -> None:
         span = step.source.part(node, shown)
         hint = did_you_mean(shown, _shown(possible))
         step.source.warn("RB453", f"`{dotted}` is never `{shown}`", span, hint)
+
+
+def _comparisons(expression: str) -> list[tuple[tuple[str, ...], object]]:
+    """Each name that must equal, or differ from, a constant."""
+    from jinja2 import nodes
+
+    pending: list[nodes.Node] = [parse(expression)]
+    found = []
+    while pending:
+        node = pending.pop()
+        pending.extend(node.iter_child_nodes())
+        if isinstance(node, nodes.Compare) and len(node.ops) == 1 and node.ops[0].op in _EQUALITY:
+            sides = (node.expr, node.ops[0].expr), (node.ops[0].expr, node.expr)
+            found += [
+                (chain(left), right.value)
+                for left, right in sides
+                if chain(left) and isinstance(right, nodes.Const)
+            ]
+    return found
 
 
 def _is_same(constant: object, value: object) -> bool:

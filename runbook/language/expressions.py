@@ -114,9 +114,6 @@ def expressions_in(text: str) -> list[Expression]:
 # --- references -----------------------------------------------------------------------------
 
 
-_EQUALITY = ("eq", "ne")
-
-
 @lru_cache(maxsize=1024)
 def references(expression: str) -> tuple[Reference, ...]:
     """Every name that an expression uses, in order; raises ExpressionInvalid."""
@@ -208,25 +205,6 @@ def _sure(test: "nodes.Node", *, is_true: bool) -> frozenset[str]:
 def guards_of(expression: str) -> frozenset[str]:
     """The steps that have surely succeeded where a `when` holds; raises ExpressionInvalid."""
     return _sure(parse(expression), is_true=True)
-
-
-def comparisons(expression: str) -> list[tuple[tuple[str, ...], object]]:
-    """Each name that must equal, or differ from, a constant; raises ExpressionInvalid."""
-    from jinja2 import nodes
-
-    pending: list[nodes.Node] = [parse(expression)]
-    found = []
-    while pending:
-        node = pending.pop()
-        pending.extend(node.iter_child_nodes())
-        if isinstance(node, nodes.Compare) and len(node.ops) == 1 and node.ops[0].op in _EQUALITY:
-            sides = (node.expr, node.ops[0].expr), (node.ops[0].expr, node.expr)
-            found += [
-                (chain(left), right.value)
-                for left, right in sides
-                if chain(left) and isinstance(right, nodes.Const)
-            ]
-    return found
 
 
 def conjuncts(expression: str) -> list["nodes.Expr"]:

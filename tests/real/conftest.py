@@ -77,7 +77,10 @@ class Stack:
         """What the engine says of each container of the stack, by service; one-off ones by name."""
         label = f"label=com.docker.compose.project={self.project}"
         ids = self.docker("ps", "--all", "--quiet", "--filter", label).split()
-        found = json.loads(self.docker("inspect", *ids)) if ids else []
+        # One that is gone by now is left out, of which the exit status speaks.
+        argv = ["docker", "inspect", *ids]
+        inspected = subprocess.run(argv, capture_output=True, text=True, check=False)
+        found = json.loads(inspected.stdout) if ids else []
         return {
             each["Name"].lstrip("/")
             if each["Config"]["Labels"].get("com.docker.compose.oneoff") == "True"
