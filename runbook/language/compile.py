@@ -104,7 +104,7 @@ def _plan(bundle: Bundle, document: Document, inputs: JsonObject) -> Plan:
         is_protected=bundle.is_protected,
         policy=planned_policy(bundle.policy),
         lock=_lock(document) or default_lock,
-        steps=_steps(document),
+        steps=_steps(document, undone),
         inputs=inputs,
         input_types=document.input_types,
         vars={name: declared.node.value for name, declared in document.vars.items()},
@@ -202,12 +202,12 @@ def _sources(bundle: Bundle) -> dict[str, str]:
 # --- steps ----------------------------------------------------------------------------------
 
 
-def _steps(document: Document) -> tuple[PlannedStep, ...]:
+def _steps(document: Document, undone: Document | None) -> tuple[PlannedStep, ...]:
     base = str(document.source.path.absolute().parent.resolve())
-    return tuple(_step(document, step, base) for step in document.steps)
+    return tuple(_step(document, undone, step, base) for step in document.steps)
 
 
-def _step(document: Document, step: Step, base: str) -> PlannedStep:
+def _step(document: Document, undone: Document | None, step: Step, base: str) -> PlannedStep:
     assert step.kind is not None
     node = step.node
     timeout = node.get("timeout")
@@ -226,13 +226,19 @@ def _step(document: Document, step: Step, base: str) -> PlannedStep:
         timeout_s=_duration_s(timeout.value) if timeout else step.kind.timeout_s,
         retry=_retry(node.get("retry")),
         continue_reason=on_error.text_of("continue") if on_error else None,
-        undoes=tuple(str(undone.value) for undone in step.undoes),
+        undoes=tuple(_undone_ids(step, undone)),
         holds=resource_in(step, step.kind.holds),
         guidance=node.text_of("guidance"),
         is_finally=step.is_finally,
         files=pinned_files(document, step),
         place=f"{step.source.file}:{node.span.line}",
     )
+
+
+def _undone_ids(step: Step, undone: Document | None) -> Iterator[str]:
+    for node in step.undoes:
+        name = str(node.value)
+        yield from undone.planned_ids(name) if undone else (name,)
 
 
 def _rerun(step: Step) -> Rerun:

@@ -13,6 +13,7 @@ from pathlib import Path
 from runbook.core.plan import JsonObject
 from runbook.facts import KindFacts
 from runbook.language.environments import Layers, laid_over
+from runbook.language.loops import write_out
 from runbook.language.reading import read_source
 from runbook.language.schema import resource_fields, schema_for
 from runbook.language.shape import check_shape
@@ -164,6 +165,10 @@ class Document:
         """Its steps by id; of doubles the first."""
         return {step.id: step for step in reversed(self.steps) if step.id}
 
+    def planned_ids(self, step_id: str) -> tuple[str, ...]:
+        """The steps that are meant by an id: of one that stood in a loop, all its copies."""
+        return self.source.loops.get(step_id, (step_id,))
+
     @property
     def undone_file(self) -> Node | None:
         """What `for` names; absent outside rollbacks."""
@@ -235,11 +240,21 @@ class _Reader:
             source, project = laid_over(source, project, self._layers)
         if project and project.is_readable:
             check_shape(project, schema_for("project", self._registry))
+        if source.is_readable:
+            source = self._shaped(source, project)
         document = Document(source, project, resource_fields(self._registry))
         if source.is_readable:
-            check_shape(source, schema_for("runbook", self._registry))
             document.steps = read_steps(source, self._registry)
         return document
+
+    def _shaped(self, source: Source, project: Source | None) -> Source:
+        """A runbook whose shape has been checked, as written and with its loops written out."""
+        schema = schema_for("runbook", self._registry)
+        check_shape(source, schema)
+        written = write_out(source, project)
+        if written is not source and not any(each.is_error for each in source.diagnostics):
+            check_shape(written, schema)
+        return written
 
     def named(self, document: Document, node: Node) -> Document | None:
         """The runbook that a node names; its absence is an error at the node."""

@@ -17,9 +17,11 @@ _EQUALITY = ("eq", "ne")
 
 def warn_of_doubts(document: Document, rollback: Document | None) -> None:
     """Note what is doubtful in a document, as far as it can be read."""
+    copies = {each for ids in document.source.loops.values() for each in ids}
     for step in document.steps:
         with suppress(ExpressionInvalid):
-            _check_constant_when(step)
+            if step.id not in copies:
+                _check_constant_when(step)
             _check_comparisons(document, step)
     if not document.undone_file:
         _check_migrations(document, rollback)

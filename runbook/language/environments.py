@@ -188,7 +188,7 @@ def _overridden(node: Node, changes: Mapping[str, Entry], known: set[str]) -> No
     if step_id is not None:
         known.add(step_id)
         return merged(node, _of_steps(changes[step_id].node)) if step_id in changes else node
-    for key in ("parallel", "steps"):
+    for key in ("parallel", "for_each", "steps"):
         entry = node.entries.get(key)
         if entry:
             inner = _overridden(entry.node, changes, known)

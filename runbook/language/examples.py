@@ -156,6 +156,22 @@ RB313
 - on_failure: {runbook: undo.yaml}
 + on_failure: {runbook: rollback.yaml}
 
+RB315
+  steps:
+    - for_each:
+-       in: ${{ run.id }}
++       in: [orders, stock]
+        as: name
+        steps: [{id: say, uses: set, with: {value: "${{ name }}"}}]
+
+RB316
+  steps:
+    - for_each:
+        in: [orders, stock]
+-       as: env
++       as: name
+        steps: [{id: settle, uses: wait, with: {for: 1s}}]
+
 RB401
   steps:
 +   - {id: point, uses: load_restore_point}

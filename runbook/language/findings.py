@@ -80,6 +80,11 @@ FINDINGS: dict[str, str] = {
         "A rollback and the runbook that starts it must name each other: `on_failure.runbook` "
         "there, `for` here."
     ),
+    "RB315": (
+        "The list of a loop is not known when the run is planned. Write it out, or put it under "
+        "`vars`; what a step finds out, or an input says, cannot change which steps there are."
+    ),
+    "RB316": "The name of a loop's item means something else already.",
     # --- rules ---
     "RB401": (
         "A step destroys what nothing before it has backed up. Back it up, load a restore "

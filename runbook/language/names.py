@@ -6,7 +6,7 @@ Whether an output that exists is surely set by then: unset.py.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from runbook.language.diagnostics import Span, did_you_mean
+from runbook.language.diagnostics import Span, did_you_mean, one_of
 from runbook.language.document import Declared, Document, Step
 from runbook.language.expressions import (
     Reference,
@@ -187,7 +187,10 @@ class Names:
         if name not in known:
             words = {"inputs": "input", "vars": "variable", "secrets": "secret", "steps": "step"}
             what = words.get(root, "resource" if root == "resources" else f"`{root}`")
-            return "RB301", f"there is no {what} `{name}`", did_you_mean(name, known)
+            hint = did_you_mean(name, known)
+            if root == "steps" and name in self.document.source.loops:
+                hint = f"it stands in a loop, which made {one_of(self.document.planned_ids(name))}"
+            return "RB301", f"there is no {what} `{name}`", hint
         if root == "steps":
             return self._step_flaw(reference, step)
         if root == "resources":

@@ -159,7 +159,7 @@ def check_undoes(document: Document, undone: Document | None) -> None:
             step.source.error("RB310", message, entry.key_span, hint)
             continue
         for node in step.undoes if undone else ():
-            if undone and node.value not in undone.by_id:
+            if undone and not set(undone.planned_ids(str(node.value))) <= set(undone.by_id):
                 message = f"runbook `{undone.name}` has no step `{node.value}`"
                 near = did_you_mean(str(node.value), undone.by_id)
                 step.source.error("RB310", message, node.span, near)

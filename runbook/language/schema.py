@@ -218,7 +218,12 @@ def _definitions() -> dict[str, Any]:
     }
     return {
         "input": _input(),
-        "entry": either("parallel", {"$ref": "#/$defs/group"}, {"$ref": "#/$defs/step"}),
+        "entry": either(
+            "parallel",
+            {"$ref": "#/$defs/group"},
+            either("for_each", {"$ref": "#/$defs/loop"}, {"$ref": "#/$defs/step"}),
+        ),
+        "loop": mapping({"for_each": _loop()}, ["for_each"]),
         "group": mapping({"parallel": group}, ["parallel"]),
         "branch": branch,
         "on_failure": {
@@ -234,6 +239,28 @@ def _definitions() -> dict[str, Any]:
         },
         "duration": _DURATION,
         "retry": _retry(),
+    }
+
+
+def _loop() -> dict[str, Any]:
+    return {
+        **mapping(
+            {
+                "in": {
+                    "type": ["array", "string"],
+                    "description": "A list, or `${{ vars.NAME }}` of one.",
+                },
+                "as": text("What expressions call the item.", pattern=ID_PATTERN),
+                "steps": list_of("entry", "What is done for each item, in order."),
+                "max_parallel": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "How many items are worked on at once; by default 1.",
+                },
+            },
+            ["in", "as", "steps"],
+        ),
+        "description": "Steps for each item of a list.",
     }
 
 

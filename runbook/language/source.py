@@ -4,7 +4,7 @@ How the tree is made: reading.py.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -85,6 +85,8 @@ class Source:
     """sha256 of its bytes, in hex."""
     is_readable: bool = True
     """Whether the tree is whole; else nothing but `diagnostics` is of use."""
+    loops: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By the id of a step that stood in a loop, the ids of the steps that were made of it."""
     _starts: list[int] = field(default_factory=list)
 
     def error(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
