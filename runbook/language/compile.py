@@ -231,7 +231,7 @@ def _step(document: Document, undone: Document | None, step: Step, base: str) ->
         guidance=node.text_of("guidance"),
         is_finally=step.is_finally,
         files=pinned_files(document, step),
-        place=f"{step.source.file}:{node.span.line}",
+        place=f"{(node.span.origin or step.source).file}:{node.span.line}",
     )
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from runbook.core.plan import JsonObject
 from runbook.facts import KindFacts
 from runbook.language.environments import Layers, laid_over
-from runbook.language.loops import write_out
 from runbook.language.reading import read_source
 from runbook.language.schema import resource_fields, schema_for
 from runbook.language.shape import check_shape
 from runbook.language.source import Entry, Node, Source
+from runbook.language.writing_out import write_out
 from runbook.registry import Registry
 
 PROJECT_FILE = "project.yaml"
@@ -166,8 +166,8 @@ class Document:
         return {step.id: step for step in reversed(self.steps) if step.id}
 
     def planned_ids(self, step_id: str) -> tuple[str, ...]:
-        """The steps that are meant by an id: of one that stood in a loop, all its copies."""
-        return self.source.loops.get(step_id, (step_id,))
+        """The steps that are meant by an id: of one that was written out, all that it became."""
+        return self.source.copies.get(step_id) or (step_id,)
 
     @property
     def undone_file(self) -> Node | None:
@@ -208,8 +208,9 @@ class Bundle:
         """The files that are compiled, each once."""
         documents = [self.main, self.rollback] if self.rollback else [self.main]
         found = [doc.source for doc in documents]
+        used = [each for source in found for each in source.used]
         projects = [doc.project for doc in documents if doc.project]
-        return list(dict.fromkeys([*found, *projects, *self.layers]))
+        return list(dict.fromkeys([*found, *used, *projects, *self.layers]))
 
 
 def read_bundle(path: Path, registry: Registry, layers: Layers) -> Bundle:
@@ -231,6 +232,9 @@ class _Reader:
     def __init__(self, registry: Registry, layers: Layers) -> None:
         self._registry = registry
         self._layers = layers if layers.are_readable else Layers()
+        self._used: dict[Path, Document] = {}
+        self._path: list[Path] = []
+        """The runbooks that are being read, each used by the one before."""
 
     def document(self, path: Path) -> Document:
         source = read_source(path)
@@ -241,29 +245,58 @@ class _Reader:
         if project and project.is_readable:
             check_shape(project, schema_for("project", self._registry))
         if source.is_readable:
+            self._path.append(path.resolve())
             source = self._shaped(source, project)
+            self._path.pop()
         document = Document(source, project, resource_fields(self._registry))
         if source.is_readable:
             document.steps = read_steps(source, self._registry)
         return document
 
     def _shaped(self, source: Source, project: Source | None) -> Source:
-        """A runbook whose shape has been checked, as written and with its loops written out."""
+        """A runbook whose shape has been checked, as written and as written out."""
         schema = schema_for("runbook", self._registry)
         check_shape(source, schema)
-        written = write_out(source, project)
+        written = write_out(source, project, lambda node: self._to_use(source, node))
         if written is not source and not any(each.is_error for each in source.diagnostics):
             check_shape(written, schema)
         return written
 
     def named(self, document: Document, node: Node) -> Document | None:
         """The runbook that a node names; its absence is an error at the node."""
-        path = Path(normpath(document.source.path.parent / str(node.value)))
-        if "\0" in str(path) or not path.is_file():
-            message = f"there is no runbook `{node.value}`"
-            document.source.error("RB313", message, node.span, _near_file(path))
+        path = _file(document.source, node)
+        return self.document(path) if path else None
+
+    def _to_use(self, source: Source, node: Node) -> Document | None:
+        """The runbook that a step uses, if it can be used at all."""
+        path = _file(source, node)
+        if path is None:
             return None
-        return self.document(path)
+        if path.resolve() in self._path:
+            message = f"`{node.value}` would be used within itself"
+            source.error("RB317", message, node.span)
+            return None
+        if path not in self._used:
+            self._used[path] = self.document(path)
+        found = self._used[path]
+        is_sound = found.source.is_readable and not any(
+            each.is_error for each in found.source.diagnostics
+        )
+        if not is_sound:
+            message = f"runbook `{node.value}` is not valid"
+            source.error("RB317", message, node.span, f"runbook validate {found.source.file}")
+        return found if is_sound else None
+
+
+def _file(source: Source, node: Node) -> Path | None:
+    """The file that a node names, beside the one that the node lies in."""
+    folder = (node.span.origin or source).path.parent
+    path = Path(normpath(folder / str(node.value)))
+    if "\0" not in str(path) and path.is_file():
+        return path
+    message = f"there is no runbook `{node.value}`"
+    source.error("RB313", message, node.span, _near_file(path))
+    return None
 
 
 def _near_file(path: Path) -> str | None:

@@ -17,7 +17,7 @@ _EQUALITY = ("eq", "ne")
 
 def warn_of_doubts(document: Document, rollback: Document | None) -> None:
     """Note what is doubtful in a document, as far as it can be read."""
-    copies = {each for ids in document.source.loops.values() for each in ids}
+    copies = {each for ids in document.source.copies.values() for each in ids}
     for step in document.steps:
         with suppress(ExpressionInvalid):
             if step.id not in copies:

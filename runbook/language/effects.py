@@ -33,7 +33,7 @@ def after_step(document: Document) -> Step | None:
     on_failure = document.root.get("on_failure")
     named = on_failure.text_of("after") if on_failure else None
     if named is not None:
-        return document.by_id.get(named)
+        return document.by_id.get(document.planned_ids(named)[-1])
     return _before_first_change(step for step in document.steps if not step.is_finally)
 
 

@@ -172,6 +172,11 @@ RB316
 +       as: name
         steps: [{id: settle, uses: wait, with: {for: 1s}}]
 
+RB317
+  steps:
+-   - {id: back, uses: runbook, with: {runbook: rollback.yaml}}
++   - {id: back, uses: runbook, with: {runbook: part.yaml}}
+
 RB401
   steps:
 +   - {id: point, uses: load_restore_point}

@@ -85,6 +85,11 @@ FINDINGS: dict[str, str] = {
         "`vars`; what a step finds out, or an input says, cannot change which steps there are."
     ),
     "RB316": "The name of a loop's item means something else already.",
+    "RB317": (
+        "A runbook cannot be used as a step: it is not valid, it uses itself, it has what only a "
+        "runbook that runs by itself may have (`for`, `on_failure`, `finally`, `lock`), or a name "
+        "means another resource or secret there."
+    ),
     # --- rules ---
     "RB401": (
         "A step destroys what nothing before it has backed up. Back it up, load a restore "
@@ -109,7 +114,10 @@ FINDINGS: dict[str, str] = {
     ),
     "RB408": "A sensitive input comes by `env`, and has no default.",
     "RB409": "A rollback never starts another rollback, so it has no `on_failure`.",
-    "RB410": "What `on_failure.with` gives does not fit the inputs of the rollback.",
+    "RB410": (
+        "What `on_failure.with` gives does not fit the inputs of the rollback, or what a step "
+        "gives those of the runbook that it uses."
+    ),
     "RB411": "An environment is called as its file is: the two names differ.",
     "RB412": (
         "An environment, or a vars file, names an input, a runbook or a step that no runbook "

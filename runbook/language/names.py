@@ -65,6 +65,9 @@ class Names:
             self._values(declared, declared.node, _IN_RESOURCES)
         for step in self.document.steps:
             self._step(step)
+        outputs = self.document.root.get("outputs")
+        for node in outputs.texts() if outputs else ():
+            self._text(self.document.source, node, _IN_STEPS)
         on_failure = self.document.root.get("on_failure")
         given = on_failure.get("with") if on_failure else None
         for node in given.texts() if given else ():
@@ -153,6 +156,8 @@ class Names:
             return
         for reference in found:
             span = _place(source, node, fragment, text, reference)
+            if self._is_left_out(reference):
+                continue
             flaw = self._flaw(reference, roots, step, is_when=is_when)
             if flaw:
                 source.error(*flaw[:2], span, flaw[2])
@@ -188,14 +193,19 @@ class Names:
             words = {"inputs": "input", "vars": "variable", "secrets": "secret", "steps": "step"}
             what = words.get(root, "resource" if root == "resources" else f"`{root}`")
             hint = did_you_mean(name, known)
-            if root == "steps" and name in self.document.source.loops:
-                hint = f"it stands in a loop, which made {one_of(self.document.planned_ids(name))}"
+            if root == "steps" and name in self.document.source.copies:
+                hint = f"it was written out as {one_of(self.document.planned_ids(name))}"
             return "RB301", f"there is no {what} `{name}`", hint
         if root == "steps":
             return self._step_flaw(reference, step)
         if root == "resources":
             return self._resource_flaw(reference)
         return None
+
+    def _is_left_out(self, reference: Reference) -> bool:
+        """Whether it is of a step that could not be written out, which is noted there."""
+        root, name = reference.parts[:2]
+        return root == "steps" and self.document.source.copies.get(name) == ()
 
     def _known(self, root: str) -> Iterable[str]:
         match root:

@@ -8,6 +8,7 @@ from runbook.language.document import Document, Step
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
 from runbook.language.expressions import has_expression
 from runbook.language.source import Node
+from runbook.language.subrunbooks import KIND
 
 RESTORE_POINT_LOADER = "load_restore_point"
 """The kind after which a rollback has something to restore from."""
@@ -94,6 +95,8 @@ def _check_repeating(document: Document) -> None:
 def _check_finally(document: Document) -> None:
     for step in document.steps:
         uses = step.node.get("uses")
+        if step.is_finally and step.kind_name == KIND and uses:
+            step.source.error("RB405", "a finally step uses no runbook", uses.span)
         if not step.is_finally or not step.kind or not uses:
             continue
         said = step.node.text_of("rerun") if step.kind.rerun is None else step.kind.rerun
@@ -114,7 +117,7 @@ def _check_after(document: Document) -> None:
     named = entry.node.get("after")
     if named and isinstance(named.value, str):
         main = [step.id for step in document.steps if step.id and not step.is_finally]
-        if named.value not in main:
+        if document.planned_ids(named.value)[-1] not in main:
             hint = did_you_mean(named.value, main)
             document.source.error("RB309", f"there is no step `{named.value}`", named.span, hint)
     elif named is None and document.steps and after_step(document) is None:

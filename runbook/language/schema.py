@@ -23,6 +23,7 @@ from runbook.language.schema_words import (
     models_of,
     text,
 )
+from runbook.language.subrunbooks import KIND
 from runbook.registry import FACTS_FILE, Registry, load_shipped
 from runbook.units import DURATION_PATTERN
 
@@ -62,7 +63,8 @@ def resource_fields(registry: Registry) -> Mapping[str, tuple[str, ...]]:
 
 def kinds_in(schema: Any) -> tuple[str, ...]:
     """The kinds that a runbook schema knows."""
-    return tuple(schema["$defs"]["step"]["properties"]["uses"]["enum"])
+    enum = schema["$defs"]["step"]["properties"]["uses"]["enum"]
+    return tuple(name for name in enum if name != KIND)
 
 
 def generate(registry: Registry) -> dict[str, str]:
@@ -130,6 +132,12 @@ def _runbook(registry: Registry) -> dict[str, Any]:
                 "steps": list_of("entry", "The procedure, in order."),
                 "on_failure": {"$ref": "#/$defs/on_failure"},
                 "finally": list_of("step", "Steps of safe kinds that run at the end in any case."),
+                "outputs": {
+                    "type": "object",
+                    "description": "What `steps.<id>.outputs` is of a step that uses this runbook.",
+                    "additionalProperties": {"type": ["string", "number", "boolean"]},
+                    "propertyNames": {"pattern": ID_PATTERN},
+                },
             },
             required=["runbook", "name", "steps"],
         ),
@@ -323,7 +331,7 @@ def _step(registry: Registry, parameters: Mapping[str, Any]) -> dict[str, Any]:
     fields = {
         "id": text("Unique in the runbook.", pattern=ID_PATTERN),
         "name": text("What people call it."),
-        "uses": {"enum": list(registry.names), "description": "The step kind."},
+        "uses": {"enum": [*registry.names, KIND], "description": "The step kind."},
         "with": {"type": "object", "description": "The kind's parameters."},
         "when": {"type": ["string", "boolean"], "description": "Bare expression; false: skipped."},
         "timeout": {"$ref": "#/$defs/duration", "description": "How long an attempt may take."},
@@ -339,7 +347,28 @@ def _step(registry: Registry, parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
     branches = [_branch(name, parameters[name]) for name in registry.names]
     step = mapping(fields, ["id", "uses"])
-    return {**step, "allOf": branches} if branches else step
+    return {**step, "allOf": [*branches, _used_runbook()]}
+
+
+def _used_runbook() -> dict[str, Any]:
+    parameters = mapping(
+        {
+            "runbook": text("The runbook file whose steps stand in place of this one."),
+            "inputs": {"type": "object", "description": "Its inputs."},
+        },
+        ["runbook"],
+    )
+    unfit = [
+        rule(
+            f"`{key}` goes with the steps of the runbook that is used",
+            {"not": {"required": [key]}},
+        )
+        for key in ("timeout", "retry", "on_error", "rerun", "irreversible")
+    ]
+    return {
+        "if": {"properties": {"uses": {"const": KIND}}, "required": ["uses"]},
+        "then": {"properties": {"with": parameters}, "required": ["with"], "allOf": unfit},
+    }
 
 
 def _branch(name: str, parameters: dict[str, Any]) -> dict[str, Any]:

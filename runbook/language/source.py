@@ -85,8 +85,10 @@ class Source:
     """sha256 of its bytes, in hex."""
     is_readable: bool = True
     """Whether the tree is whole; else nothing but `diagnostics` is of use."""
-    loops: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By the id of a step that stood in a loop, the ids of the steps that were made of it."""
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By the id of a step that was written out (a loop's, or a runbook used), the ids it became."""
+    used: "tuple[Source, ...]" = ()
+    """The runbooks that steps were taken from, and their projects."""
     _starts: list[int] = field(default_factory=list)
 
     def error(self, code: str, message: str, span: Span, hint: str | None = None) -> None:

@@ -25,6 +25,7 @@ inputs: {data: {type: choice, choices: [keep, restore], default: keep}}
 steps:
   - {id: back, uses: wait, with: {for: 1s}, when: inputs.data == 'restore'}
 """
+PART = "runbook: v1\nname: part\nsteps: [{id: settle, uses: wait, with: {for: 1s}}]\n"
 SEVERAL_FILES = {"RB100", "RB108", "RB109", "RB314", "RB411", "RB412"}
 """What no piece of one file shows."""
 
@@ -32,6 +33,7 @@ SEVERAL_FILES = {"RB100", "RB108", "RB109", "RB314", "RB411", "RB412"}
 def findings_in(piece: str, folder: Path) -> list[str]:
     (folder / "project.yaml").write_text(PROJECT)
     (folder / "rollback.yaml").write_text(ROLLBACK)
+    (folder / "part.yaml").write_text(PART)
     steps = "" if "steps:" in piece else "\nsteps: [{id: a, uses: wait, with: {for: 1s}}]"
     path = folder / "sample.yaml"
     path.write_text(f"runbook: v1\nname: sample\n{piece}{steps}\n")

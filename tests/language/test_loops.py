@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runbook.core.plan import Plan
 from runbook.language.checking import validate
 from runbook.language.compile import compile_runbook
-from runbook.language.loops import _literal, _tokens
+from runbook.language.rewriting import _tokens, literal
 from runbook.language.sandbox import environment
 from runbook.registry import discover
 
@@ -192,7 +192,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_an_item_stands_in_an_expression_as_itself(value: object) -> None:
-    text = _literal(value)  # type: ignore[arg-type]
+    text = literal(value)  # type: ignore[arg-type]
 
     assert environment().compile_expression(text)() == value
     assert "".join(word for _kind, word in _tokens(text)).strip() == text.strip()

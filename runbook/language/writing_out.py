@@ -1,24 +1,29 @@
-"""Loops: a `for_each` is written out before anything is checked, as if its author had done so.
+"""Loops, and runbooks used as steps, are written out before anything is checked: as by hand.
 
 So all that is known of steps holds for those of a loop: how they are checked, planned, shown,
 killed and resumed. Each item's steps get ids of their own (`dump` becomes `dump_orders`), and the
 loop's name is replaced by the item wherever an expression uses it.
 
 The list must be known when the run is planned: what a step finds out would change the plan that was
-shown, approved and pinned. See docs/adr/0020-loops-are-written-out.md.
+shown, approved and pinned. See docs/adr/0020-loops-are-written-out.md; for runbooks used as steps,
+subrunbooks.py.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from runbook.core.plan import Json
-from runbook.errors import ParametersInvalid
 from runbook.language.diagnostics import Span, did_you_mean
-from runbook.language.expressions import Evaluator, Expression, references, split
-from runbook.language.merging import with_entries, with_entry, with_items
-from runbook.language.sandbox import ExpressionInvalid, as_text, environment
+from runbook.language.expressions import Expression, references, split
+from runbook.language.merging import with_entry, with_items
+from runbook.language.rewriting import Resolve, literal, rewritten, rewritten_step
 from runbook.language.source import Entry, Node, Source
+from runbook.language.subrunbooks import KIND, Used, adopt, outputs_resolver, use
+
+if TYPE_CHECKING:
+    from runbook.language.document import Document
 
 MAX_STEPS = 500
 """So many steps may come of the loops of one runbook."""
@@ -26,27 +31,53 @@ _TAKEN = frozenset(
     {"inputs", "vars", "env", "run", "steps", "secrets", "resources", "failure"}
     | {"true", "false", "none", "not", "and", "or", "in", "is", "if", "else"}
 )
-Token = tuple[str, str]
-"""Its kind, as Jinja calls it, and its text."""
 
 
-def write_out(source: Source, project: Source | None) -> Source:
-    """A runbook with its loops written out; what is wrong with one is noted, and it is left out."""
-    if not _has_loop(source.root.get("steps")):
+Read = Callable[[Node], "Document | None"]
+"""The runbook that a node names; absent: there is none that can be used, as noted."""
+
+
+def write_out(source: Source, project: Source | None, read: Read) -> Source:
+    """A runbook that is all steps; what is wrong with what it is made of is noted, and left out."""
+    if not _is_made_of_more(source.root.get("steps")):
         return source
     declared = dict(project.root.mapping("vars")) if project else {}
-    writer = _Writer(source, {**declared, **source.root.mapping("vars")})
+    writer = _Writer(source, {**declared, **source.root.mapping("vars")}, read)
     entry = source.root.entries["steps"]
     items = writer.sequence(entry.node.items, _Turn())
     root = with_entry(source.root, replace(entry, node=with_items(entry.node, items)))
-    return replace(source, root=root, loops=dict(writer.copies))
+    for runbook in writer.runbooks:
+        root = adopt(root, source, project, runbook)
+    if writer.used:
+        root = _with_outputs(root, outputs_resolver(source, writer.used))
+    return replace(source, root=root, copies=dict(writer.copies), used=writer.sources())
 
 
-def _has_loop(node: Node | None) -> bool:
+def _is_made_of_more(node: Node | None) -> bool:
     if node is None:
         return False
     inner = [*node.items, *(node.entries[key].node for key in _GROUPS if key in node.entries)]
-    return "for_each" in node.entries or any(map(_has_loop, inner))
+    is_more = "for_each" in node.entries or node.text_of("uses") == KIND
+    return is_more or any(map(_is_made_of_more, inner))
+
+
+def _with_outputs(root: Node, resolve: Resolve) -> Node:
+    for key in ("steps", "finally", "on_failure", "outputs"):
+        change = _each_step if key in ("steps", "finally") else rewritten
+        entry = root.entries.get(key)
+        if entry is not None:
+            root = with_entry(root, replace(entry, node=change(entry.node, resolve)))
+    return root
+
+
+def _each_step(node: Node, resolve: Resolve) -> Node:
+    if node.items:
+        return with_items(node, [_each_step(item, resolve) for item in node.items])
+    for key in _GROUPS:
+        entry = node.entries.get(key)
+        if entry is not None:
+            return with_entry(node, replace(entry, node=_each_step(entry.node, resolve)))
+    return rewritten_step(node, resolve)
 
 
 _GROUPS = ("parallel", "steps", "for_each")
@@ -66,9 +97,22 @@ class _Turn:
 class _Writer:
     source: Source
     vars: Mapping[str, Entry]
+    read: Read
     copies: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The ids that a step of a loop got, by the one that was written."""
+    """The ids of what a step was written out to, by the one that was written."""
+    used: dict[str, Used] = field(default_factory=dict)
+    """By the id of a step that uses a runbook."""
+    runbooks: "list[Document]" = field(default_factory=list)
     count: int = 0
+
+    def sources(self) -> tuple[Source, ...]:
+        """Every other file that steps were taken from, or that stands beside one."""
+        found = [
+            each
+            for runbook in self.runbooks
+            for each in (runbook.source, runbook.project, *runbook.source.used)
+        ]
+        return tuple(dict.fromkeys(each for each in found if each))
 
     def sequence(self, nodes: Iterable[Node], turn: _Turn) -> list[Node]:
         """Steps and groups that follow one another."""
@@ -80,9 +124,31 @@ class _Writer:
             elif group is not None:
                 branches = [branch for each in group.items for branch in self._branch(each, turn)]
                 found.append(_with(node, "parallel", with_items(group, branches)))
+            elif node.text_of("uses") == KIND:
+                found += self._runbook(self._step(node, turn), node.text_of("id") or "")
             else:
                 found.append(self._step(node, turn))
         return found
+
+    def _runbook(self, step: Node, written: str) -> list[Node]:
+        step_id = step.text_of("id") or ""
+        for each in (written, step_id):
+            self.copies.setdefault(each, ())
+        given = step.get("with")
+        named = given.get("runbook") if given else None
+        runbook = self.read(named) if named else None
+        if runbook is None:
+            return []
+        if runbook not in self.runbooks:
+            self.runbooks.append(runbook)
+        used = use(self.source, step, runbook, self.vars)
+        if used is None:
+            return []
+        self.used[step_id] = used
+        for each in dict.fromkeys((written, step_id)):
+            known = [copy for copy in self.copies.get(each, ()) if copy != step_id]
+            self.copies[each] = (*known, *used.ids)
+        return used.steps
 
     def _branch(self, node: Node, turn: _Turn) -> list[Node]:
         inner = node.get("steps")
@@ -94,9 +160,11 @@ class _Writer:
     def _loop(self, node: Node, loop: Node, turn: _Turn) -> list[Node]:
         name, body = loop.text_of("as") or "", loop.get("steps")
         items = self._items(loop.get("in"), turn)
+        written = list(_ids_in(body)) if body else []
+        for each in written:
+            self.copies.setdefault(each, ())
         if not self._is_free(name, loop.get("as"), turn) or items is None or body is None:
             return []
-        written = list(_ids_in(body))
         turns = [
             _Turn(
                 {**turn.items, name: item},
@@ -133,7 +201,7 @@ class _Writer:
         """The list that a loop goes through; absent: it is none, which is noted."""
         if node is None or not isinstance(node.value, str | list):
             return None
-        value = self._rewritten(node, turn).value
+        value = rewritten(node, self._resolve(turn)).value
         found = self._variable(value) if isinstance(value, str) else value
         if isinstance(found, list) and not any(map(_holds_expression, found)):
             return found
@@ -164,10 +232,7 @@ class _Writer:
     def _step(self, node: Node, turn: _Turn) -> Node:
         if not turn.items:
             return node
-        made = self._rewritten(node, turn)
-        when = node.entries.get("when")
-        if when is not None and isinstance(when.node.value, str):
-            made = _with(made, "when", self._condition(when.node, when.node.value, turn))
+        made = rewritten_step(node, self._resolve(turn))
         written = node.text_of("id") or ""
         if written in turn.ids:
             self.copies[written] = (*self.copies.get(written, ()), turn.ids[written])
@@ -175,73 +240,17 @@ class _Writer:
             made = _with(made, "id", given)
         return made
 
-    def _rewritten(self, node: Node, turn: _Turn) -> Node:
-        if node.entries:
-            return with_entries(
-                node,
-                {
-                    key: replace(entry, node=self._rewritten(entry.node, turn))
-                    for key, entry in node.entries.items()
-                },
-            )
-        if node.items:
-            return with_items(node, [self._rewritten(item, turn) for item in node.items])
-        return self._text(node, node.value, turn) if isinstance(node.value, str) else node
+    def _resolve(self, turn: _Turn) -> Resolve:
+        """Items for the loops' names, and the ids that steps got."""
 
-    def _text(self, node: Node, text: str, turn: _Turn) -> Node:
-        """A text in which every expression that only the loop's items stand in has its value."""
-        try:
-            pieces = split(text)
-            made = [
-                self._value(piece.text, node.span, turn) if isinstance(piece, Expression) else piece
-                for piece in pieces
-            ]
-        except ExpressionInvalid:
-            return node  # names.py says why
-        if len(made) == 1 and not isinstance(made[0], Expression):
-            return _node_of(made[0], node)
-        parts = [
-            "${{ " + part.text + " }}" if isinstance(part, Expression) else as_text(part)
-            for part in made
-        ]
-        return replace(node, value="".join(parts))
+        def resolve(root: str, keys: Sequence[str | int], span: Span) -> str | None:
+            if root in turn.items:
+                return literal(self._part(root, turn.items[root], keys, span))
+            if root == "steps" and keys and keys[0] in turn.ids:
+                return ".".join(["steps", turn.ids[str(keys[0])], *map(str, keys[1:])])
+            return None
 
-    def _condition(self, node: Node, text: str, turn: _Turn) -> Node:
-        try:
-            made = self._value(text, node.span, turn)
-        except ExpressionInvalid:
-            return node
-        return replace(node, value=made.text if isinstance(made, Expression) else made)
-
-    def _value(self, text: str, span: Span, turn: _Turn) -> "Expression | Json":
-        """An expression's value, or what is left of it where it does not depend on items alone."""
-        rewritten = self._replaced(text, span, turn)
-        if rewritten == text or references(rewritten):
-            return Expression(rewritten, rewritten)
-        try:
-            value: Json = Evaluator().value("${{ " + rewritten + " }}", {})
-        except ParametersInvalid:
-            return Expression(rewritten, rewritten)
-        return value
-
-    def _replaced(self, text: str, span: Span, turn: _Turn) -> str:
-        """An expression with items for the loops' names, and the ids that steps got."""
-        tokens = _tokens(text)
-        made: list[str] = []
-        at = 0
-        while at < len(tokens):
-            kind, word = tokens[at]
-            is_root = kind == "name" and not (made and "".join(made).rstrip().endswith("."))
-            keys, end = _chain(tokens, at + 1) if is_root else ([], at + 1)
-            if is_root and word in turn.items:
-                made.append(_literal(self._part(word, turn.items[word], keys, span)))
-            elif is_root and word == "steps" and keys and keys[0] in turn.ids:
-                made.append(".".join(["steps", turn.ids[str(keys[0])], *map(str, keys[1:])]))
-            else:
-                made.append(word)
-                end = at + 1
-            at = end
-        return "".join(made)
+        return resolve
 
     def _part(self, name: str, item: Json, keys: Sequence[str | int], span: Span) -> Json:
         value = item
@@ -296,59 +305,3 @@ def _holds_expression(value: Json) -> bool:
         return "${{" in value
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return any(map(_holds_expression, inner))
-
-
-def _node_of(value: Json, place: Node) -> Node:
-    """Plain data as a tree, all at one place."""
-    if isinstance(value, dict):
-        entries = {k: Entry(k, place.span, _node_of(v, place)) for k, v in value.items()}
-        return replace(place, value=value, entries=entries, items=[])
-    if isinstance(value, list):
-        return replace(place, value=value, items=[_node_of(v, place) for v in value], entries={})
-    return replace(place, value=value)
-
-
-def _tokens(expression: str) -> list[Token]:
-    """The pieces of an expression, blanks included; raises ExpressionInvalid."""
-    from jinja2 import TemplateSyntaxError
-
-    try:
-        found = list(environment().lex("{{ " + expression + " }}"))
-    except TemplateSyntaxError as error:
-        raise ExpressionInvalid(error.message or "cannot be read") from None
-    return [(kind, text) for _line, kind, text in found[2:-2]]
-
-
-def _chain(tokens: Sequence[Token], at: int) -> tuple[list[str | int], int]:
-    """The keys of `.a.b['c'][0]`, and where it ends."""
-    keys: list[str | int] = []
-    while True:
-        head = [text for _kind, text in tokens[at : at + 3]]
-        if head[:1] == ["."] and at + 1 < len(tokens) and tokens[at + 1][0] in ("name", "integer"):
-            keys.append(int(head[1]) if tokens[at + 1][0] == "integer" else head[1])
-            at += 2
-        elif (head[:1], head[2:]) == (["["], ["]"]) and tokens[at + 1][0] in _KEYS:
-            is_number = tokens[at + 1][0] == "integer"
-            keys.append(int(head[1]) if is_number else head[1][1:-1])
-            at += 3
-        else:
-            return keys, at
-
-
-def _literal(value: Json) -> str:
-    """A value as an expression writes it."""
-    if isinstance(value, bool) or value is None:
-        return "none" if value is None else str(value).lower()
-    if isinstance(value, str):
-        escaped = "".join(_ESCAPES.get(character, character) for character in value)
-        return f"'{escaped}'"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    if isinstance(value, dict):
-        pairs = (f"{_literal(key)}: {_literal(each)}" for key, each in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    return f"({value})" if value < 0 else str(value)
-
-
-_KEYS = ("string", "integer")
-_ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
