@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from runbook.core.events import Event, PlanAmended, RunStarted
-from runbook.core.plan import Plan, PlannedStep
-from runbook.core.state import RunState, Status, StepState
+from runbook.core.plan import Effect, Plan, PlannedStep
+from runbook.core.state import RunState, Status, StepState, has_changed
 
 
 def plan_of(events: Sequence[Event]) -> Plan:
@@ -19,7 +19,8 @@ def plan_of(events: Sequence[Event]) -> Plan:
 def obstacles(before: Plan, after: Plan, state: RunState) -> list[str]:
     """Why a run that stands there cannot follow the other plan, a reason each; none: it can.
 
-    A step that has begun stays as it was, but for one that failed and is to start anew.
+    A step that has begun stays as it was, but for one that failed and is to start anew; what that
+    has changed stays changed, and is not to be forgotten.
     """
     reasons = [
         f"its {what} was `{old}`, and is `{new}` now"
@@ -35,13 +36,13 @@ def obstacles(before: Plan, after: Plan, state: RunState) -> list[str]:
         reasons.append("somebody was asked to approve it as it was")
     steps = {step.id: step for step in after.steps}
     for step in before.steps:
-        now = state.steps[step.id]
-        if not _is_begun(now):
-            continue
-        if step.id not in steps:
-            reasons.append(f"step `{step.id}` is gone, and was {now.status} already")
-        elif _essence(steps[step.id]) != _essence(step):
+        now, new = state.steps[step.id], steps.get(step.id)
+        if new is None and (_is_begun(now) or has_changed(step, now)):
+            reasons.append(f"step `{step.id}` is gone, and has begun already")
+        elif new and _is_begun(now) and _essence(new) != _essence(step):
             reasons.append(f"step `{step.id}` is another, and was {now.status} already")
+        elif new and new.effect is Effect.READS and has_changed(step, now):
+            reasons.append(f"step `{step.id}` only reads now, and has changed something already")
     return reasons
 
 

@@ -199,10 +199,9 @@ def _resume(plan: Plan, state: RunState, event: RunResumed) -> RunState:
             steps[step.id] = replace(now, status=Status.WAITING, must_hold=True, not_before=None)
     gap_s = (event.at - state.at).total_seconds()
     was_begun = any(step.attempt and not step.approvers for step in state.steps.values())
-    consent = None if had_failed else state.consent
     return replace(
         state, phase=Phase.DRIVING, machine=event.machine, steps=steps, outcome=None,
-        consent=consent,
+        consent=None if had_failed else state.consent,
         interrupted_s=state.interrupted_s + (max(gap_s, 0) if was_begun else 0),
     )  # fmt: skip
 

@@ -193,11 +193,13 @@ class _OutputReader:
         self._offsets = list(supervised.output_begins_at)
         self._pending = [b"", b""]
         self._kept = [b"", b""]
+        self._is_cut = False
 
     def read(self) -> None:
         for stream, piece in enumerate(self._supervised.read_output(*self._offsets)):
             lost_bytes = piece.start - self._offsets[stream]
             if lost_bytes:
+                self._is_cut = self._is_cut or stream == 0
                 self._pending[stream] += f"\n[{lost_bytes} bytes that nobody read]\n".encode()
             self._offsets[stream] = piece.end
             self._pending[stream] += piece.data
@@ -215,10 +217,12 @@ class _OutputReader:
             self._redactor.bytes(kept)[-KEPT_OUTPUT_BYTES:].decode("utf-8", "replace")
             for kept in self._kept
         )
-        return Completed(exit_code=exit_code, stdout=stdout, stderr=stderr)
+        return Completed(exit_code=exit_code, stdout=stdout, stderr=stderr, is_cut=self._is_cut)
 
     def _keep(self, stream: int, data: bytes) -> None:
         spare = self._redactor.longest
+        is_more = len(self._kept[stream]) + len(data) > KEPT_OUTPUT_BYTES
+        self._is_cut = self._is_cut or (is_more and stream == 0)
         self._kept[stream] = (self._kept[stream] + data)[-KEPT_OUTPUT_BYTES - spare :]
         self._log(data.decode("utf-8", "replace"))
 

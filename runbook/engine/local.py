@@ -34,7 +34,7 @@ from runbook.engine.drive import Decide, Report, Turn, drive
 from runbook.engine.leftovers import attempts_dir
 from runbook.engine.lock import Lock
 from runbook.engine.messages import Ended, Message, Progressed, Signalled
-from runbook.engine.perform import Attempt, describe_failure
+from runbook.engine.perform import Attempt, describe_failure, undecided
 from runbook.engine.scene import Scene
 from runbook.engine.signals import PromptInterrupted, hear_signals, interruptible
 from runbook.engine.watcher import Answer, Ending, Watcher
@@ -144,6 +144,8 @@ class LocalRuntime:
         """Take messages until at least one event is recorded or something in flight has ended."""
         while not self._recorded:
             self._start_what_is_due()
+            if self._recorded:
+                return  # what was due could not begin, and nothing else may be in flight
             try:
                 message = self.inbox.get(timeout=self._patience_s())
             except Empty:
@@ -221,11 +223,17 @@ class LocalRuntime:
         ).start()
 
     def _fail_unbegun(self, execute: Execute, error: RunbookError) -> None:
-        """A step whose own text cannot be resolved fails before it has done anything."""
+        """A step whose own text cannot be resolved fails before it has done anything.
+
+        Of one in doubt that tells nothing: a person is asked.
+        """
         if isinstance(error, JournalUnwritable):
             raise error
-        if not execute.in_doubt:
-            self._record(StepStarted(at=_now(), step=execute.step, attempt=execute.attempt))
+        if execute.in_doubt:
+            reason = self.redactor.text(f"nothing can tell: {error.message}")
+            self._record(undecided(execute.step, execute.attempt, reason, _now()))
+            return
+        self._record(StepStarted(at=_now(), step=execute.step, attempt=execute.attempt))
         failure = describe_failure(error, self.redactor)
         self._record(
             StepFailed(
@@ -233,7 +241,7 @@ class LocalRuntime:
                 step=execute.step,
                 attempt=execute.attempt,
                 failure=failure,
-                changed=execute.in_doubt,
+                changed=False,
             )
         )
 

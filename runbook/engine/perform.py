@@ -4,9 +4,11 @@ With `cli/boundary.py` this is the only place that catches `Exception`: a kind t
 failed step, not a crash of the interpreter.
 """
 
+import json
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from runbook.core.events import (
@@ -123,11 +125,26 @@ class Attempt:
         if self.step.rerun is Rerun.SAFE:
             return self._doubt(Verdict.AGAIN, "safe", "may be repeated", changed=True)
         if self.step.rerun is Rerun.PROBE and self.kind.probe:
-            try:
-                return self._probed(self.kind.probe(self.spec, self.context))
-            except CommandGone:
-                return self._doubt(Verdict.UNKNOWN, "probe", "the probe itself was lost")
+            return self._settle_by_probe(self.kind.probe)
         return self._doubt(Verdict.UNKNOWN, "journal", _unknown_question(self.step.id))
+
+    def _settle_by_probe(self, probe: Callable[[Any, Any], ProbeResult[Any]]) -> AttemptEnd:
+        """What the probe finds; one that fails has found nothing out: a person is asked."""
+        try:
+            return self._probed(probe(self.spec, self.context))
+        except StepStopped:
+            raise
+        except CommandGone:
+            return self._doubt(Verdict.UNKNOWN, "probe", "the probe itself was lost")
+        except RunbookError as error:
+            why = error.message
+        except OSError as error:
+            why = _describe_refusal(error)
+        except Exception as error:  # noqa: BLE001 — a kind may raise anything; see above
+            self.context.log(traceback.format_exc())
+            why = f"{type(error).__name__}: {error}"
+        self.context.log(f"the probe failed: {why}")
+        return self._doubt(Verdict.UNKNOWN, "probe", f"its probe failed: {why}")
 
     def _probed(self, result: ProbeResult[Any]) -> AttemptEnd:
         match result:
@@ -149,7 +166,7 @@ class Attempt:
         try:
             result = self.kind.probe(self.spec, self.context)
         except (RunbookError, OSError, CommandGone):
-            return self._failed(error)
+            return self._failed(error, changed=True)
         if isinstance(result, Done):
             return self._succeeded(result.outputs, changed=result.changed)
         return self._failed(error, changed=not isinstance(result, NotDone))
@@ -197,7 +214,19 @@ class Attempt:
 
     def _dump(self, outputs: Outputs) -> JsonObject:
         dumped: JsonObject = outputs.model_dump(mode="json")
+        try:
+            json.dumps(dumped, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError as error:
+            raise KindBroken(f"its outputs cannot be recorded: {error}") from error
         return dumped
+
+
+def undecided(step: str, attempt: int, reason: str, at: datetime) -> DoubtSettled:
+    """What is recorded of a step in doubt that cannot even be looked for: a person is asked."""
+    return DoubtSettled(
+        at=at, step=step, attempt=attempt, verdict=Verdict.UNKNOWN, by="journal", reason=reason,
+        changed=True,
+    )  # fmt: skip
 
 
 def describe_failure(error: RunbookError, redactor: Redactor) -> Failure:

@@ -19,7 +19,9 @@ def hear_signals(tell: Callable[[str], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, hear) for number in HEARD}
+    # What was ignored when the program began stays so: whoever called it by `nohup` meant it.
+    wanted = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, hear) for number in wanted}
     try:
         yield
     finally:

@@ -162,6 +162,12 @@ def keep(path: Path, head: str | None, lost: Losses, ctx: Context) -> Path:
     return place
 
 
+def kept_files(place: str | None) -> set[str]:
+    """The names of what was kept in a directory."""
+    manifest = _manifest(Path(place)) if place else None
+    return {*manifest.changed, *manifest.untracked} if manifest else set()
+
+
 def kept_for(path: Path, commit: str, ctx: Context) -> Path | None:
     """The changes to that commit that the undone run has kept aside, if it has."""
     if ctx.undone is None:

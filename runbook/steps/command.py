@@ -75,7 +75,8 @@ class RunCommand(Spec):
     probe: list[str] | None = Field(default=None, min_length=1)
     """A command that settles doubt and changes nothing: exit 0, it is done; 1, it is not."""
     output: Literal["none", "text", "lines", "json"] = "none"
-    """What later steps see of what it prints: nothing, all of it, its lines, or its value."""
+    """What later steps see of what it prints: nothing, all of it, its lines, or its value; 1 MiB at
+    most."""
     effect: Literal["reads", "changes"] = "changes"
     """Whether it changes anything."""
     changes: str | None = None
@@ -193,6 +194,14 @@ def _script_file(text: str, scratch: Path) -> Path:
 
 
 def _shaped(spec: RunCommand, ended: Completed) -> JsonValue:
+    if ended.is_cut and spec.output != "none":
+        raise CommandFailed(
+            f"`{_title(spec)}` printed more than the 1 MiB that a step's output may have",
+            hint="let it write a file, and print the file's name",
+            where=_title(spec),
+            changed=spec.effect == "changes",
+            is_retryable=False,
+        )
     match spec.output:
         case "none":
             return None
@@ -207,6 +216,7 @@ def _shaped(spec: RunCommand, ended: Completed) -> JsonValue:
 def _parsed(spec: RunCommand, ended: Completed) -> JsonValue:
     try:
         value: JsonValue = json.loads(ended.stdout)
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()  # Python reads NaN, too
     except ValueError as error:
         raise CommandFailed(
             f"`{_title(spec)}` printed no JSON, expected one value as `output: json` says",

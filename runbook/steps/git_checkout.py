@@ -99,12 +99,13 @@ def _run(spec: GitCheckout, ctx: Context) -> Result[CheckedOut]:
     if not git.is_work_tree(path):
         raise Unfit(f"`{path}` is not a git work tree", hint=f"git clone URL {quote(str(path))}")
     _clear_locks(spec.repository, ctx)
-    begun = _read(ctx)
-    if begun is None:
-        begun = _begin(spec, ctx, _resolve(spec, ctx))
+    earlier = _read(ctx)
+    begun = _begin(spec, ctx, _resolve(spec, ctx)) if earlier is None else earlier
     if not begun.is_needed:
         ctx.log(f"`{begun.target}` is checked out already")
         return Result(begun.outputs, changed=False)
+    if earlier is not None and not begun.is_over:
+        begun = _keep_what_came_since(spec, begun, ctx)
     _check_out(path, begun, ctx)
     return Result(begun.outputs, changed=True)
 
@@ -161,6 +162,23 @@ def _begin(spec: GitCheckout, ctx: Context, target: str) -> _Begun:
     if lost:
         begun = replace(begun, kept=str(_keep(spec, ctx, head, lost)))
     ctx.record_progress(asdict(begun))
+    return begun
+
+
+def _keep_what_came_since(spec: GitCheckout, begun: _Begun, ctx: Context) -> _Begun:
+    """An earlier attempt has not come to its end, and somebody may have changed files since."""
+    path = spec.repository.path
+    head = git.head_commit(path)
+    newest = kept_changes.newest_checkout(ctx.state_dir, path)
+    own = newest if newest is not None and newest.operation == ctx.operation else None
+    lost = kept_changes.losses(path, head, begun.target, own)
+    known = kept_changes.kept_files(begun.kept)
+    if not lost:
+        return begun
+    place = str(_keep(spec, ctx, head, lost))
+    if known <= {*lost.changed, *lost.untracked} and head == begun.previous:
+        begun = replace(begun, kept=place)
+        ctx.record_progress(asdict(begun))
     return begun
 
 

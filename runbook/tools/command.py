@@ -56,6 +56,8 @@ class Completed:
     stdout: str
     """What it printed there, redacted; of a supervised command the last 1 MiB of it."""
     stderr: str
+    is_cut: bool = False
+    """Whether it printed more to stdout than is kept."""
 
     @property
     def tail(self) -> tuple[str, ...]:

@@ -11,14 +11,18 @@ from runbook.core.events import (
     ApprovalRequested,
     Approvers,
     Machine,
+    Outcome,
     PlanAmended,
+    RunFinished,
     RunResumed,
     RunStarted,
+    StepFailed,
     StepStarted,
 )
+from runbook.core.failure import Failure
 from runbook.core.machine import IllegalEvent, apply, fold, next_actions
 from runbook.core.plan import Effect, Plan, PlannedStep, Rerun
-from runbook.core.state import Phase, RunState, Status
+from runbook.core.state import Phase, RunState, Status, has_changed
 from tests.core.conftest import DAWN, MAIN, Scenario, tell
 
 HERE = Machine(host="here", boot_id="boot")
@@ -79,11 +83,35 @@ def test_a_step_that_has_begun_can_neither_go_nor_change(run: tuple[Plan, RunSta
         changed = tuple(replace(s, params={"n": 1}) if s.id == step.id else s for s in plan.steps)
         for steps in (others, changed):
             other = replace(plan, steps=steps)
-            if is_free:
+            is_forgotten = steps is others and has_changed(step, state.steps[step.id])
+            if is_free and not is_forgotten:
                 assert not [each for each in obstacles(plan, other, state) if step.id in each]
                 continue
             with pytest.raises(IllegalEvent):
                 apply(plan, state, amended(other))
+
+
+def test_what_a_failed_step_has_changed_is_not_forgotten_by_a_plan_that_only_reads() -> None:
+    step = replace(LAST, id="migrate", effect=Effect.CHANGES)
+    plan = Plan(runbook="deploy", lock="lock", steps=(step,))
+    failure = Failure(code="RB702", message="no", is_retryable=False)
+    begun = RunStarted(at=AT, run_id="r", plan=plan, by="ann", machine=HERE)
+    state = fold(
+        plan,
+        [
+            begun,
+            StepStarted(at=AT, step="migrate", attempt=1),
+            StepFailed(at=AT, step="migrate", attempt=1, failure=failure, changed=True),
+            RunFinished(at=AT, outcome=Outcome.FAILED),
+            RunResumed(at=AT, by="ann", machine=HERE),
+        ],
+    )
+    mended = replace(plan, steps=(replace(step, params={"n": 2}),))
+    reading = replace(plan, steps=(replace(step, effect=Effect.READS),))
+
+    assert obstacles(plan, mended, state) == []
+    assert "has changed something already" in "".join(obstacles(plan, reading, state))
+    assert "is gone" in "".join(obstacles(plan, replace(plan, steps=(LAST,)), state))
 
 
 @given(resumed())

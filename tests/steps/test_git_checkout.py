@@ -218,6 +218,33 @@ def test_saved_changes_are_put_back_by_the_rollback(
     assert _files(repositories.clone) == before
 
 
+@pytest.mark.parametrize("dirty", ["refuse", "save"])
+def test_what_somebody_wrote_after_a_failed_attempt_is_not_lost_by_the_next(
+    repositories: Repositories, make_context: Any, dirty: str
+) -> None:
+    repositories.commit({".gitattributes": "app filter=broken\n", "app": "three"})
+    repositories.git("config", "filter.broken.smudge", "false")
+    repositories.git("config", "filter.broken.clean", "cat")
+    repositories.git("config", "filter.broken.required", "true")
+    context = make_context()
+    with pytest.raises(CommandFailed):
+        check_out(repositories.code, "main", context, dirty=dirty)
+    (repositories.clone / "old").write_text("mended in haste")
+    repositories.git("config", "filter.broken.smudge", "cat")
+
+    if dirty == "refuse":
+        with pytest.raises(Unfit, match="`old`"):
+            check_out(repositories.code, "main", context, dirty=dirty)
+        assert repositories.read("old") == "mended in haste"
+    else:
+        outcome = check_out(repositories.code, "main", context, dirty=dirty)
+        patch = Path(outcome.outputs.patch) / "changes.patch"
+        assert "+mended in haste" in patch.read_text()
+        back = make_context(run_id="run-2", undone=undone_by(outcome))
+        check_out(repositories.code, repositories.first, back)
+        assert repositories.read("old") == "mended in haste"
+
+
 def test_a_rollback_saves_what_it_would_lose(repositories: Repositories, make_context: Any) -> None:
     deployed = check_out(repositories.code, "main", make_context())
     (repositories.clone / "app").write_text("mended in haste")

@@ -1,0 +1,139 @@
+"""Ways in which a run was once lost, doubled or falsely reported: none of them ever again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.scenarios.conftest import Desk
+
+pytestmark = pytest.mark.slow
+
+DOUBTFUL = """\
+runbook: v1
+name: deploy
+steps:
+  - {id: look, uses: wait, with: {for: 1ms}}
+  - id: migrate
+    uses: command
+    with:
+      script: |
+        echo effect >> traces
+        [ -e gate ] || { kill -9 $PPID; sleep 0.5; kill -9 $$; }
+      probe: PROBE
+    retry: {attempts: 3}
+    timeout: 2s
+"""
+
+
+@pytest.mark.parametrize("probe", ["[./gone]", "[sleep, '60']"])
+def test_a_probe_that_fails_leaves_the_doubt_to_a_person(desk: Desk, probe: str) -> None:
+    desk.write("deploy.yaml", DOUBTFUL.replace("PROBE", probe))
+
+    told = desk.runbook("run", "deploy.yaml")
+    again = desk.runbook("resume")
+
+    assert (told.status, again.status) == (5, 5), told.text + again.text
+    assert "as it was" not in told.text
+    assert desk.traces == ["effect"]
+    answered = desk.runbook("resume", "--answer", "migrate=done", "--reason", "looked")
+    assert answered.status == 0, answered.text
+    assert desk.traces == ["effect"]
+
+
+@pytest.mark.parametrize("printed", ['{"rate": NaN}', "[1e999]", "-Infinity", '"\\ud800"'])
+def test_what_no_journal_can_hold_is_no_output(desk: Desk, printed: str) -> None:
+    desk.write("printed", printed)
+    desk.write(
+        "deploy.yaml",
+        "runbook: v1\nname: deploy\nsteps:\n"
+        "  - {id: one, uses: command, with: {script: cat printed, output: json}}\n",
+    )
+
+    told = desk.runbook("run", "deploy.yaml")
+    desk.write("printed", '{"rate": 1}')
+    again = desk.runbook("resume")
+
+    assert (told.status, again.status) == (1, 0), told.text + again.text
+    assert "printed no JSON" in told.text
+
+
+def test_a_retry_that_cannot_begin_ends_the_run(desk: Desk) -> None:
+    desk.write(
+        "deploy.yaml",
+        "runbook: v1\nname: deploy\ninputs: {tok: {type: string, sensitive: true, "
+        "required: false, env: TOK}}\nsteps:\n  - {id: one, uses: command, rerun: safe, "
+        "retry: {attempts: 5, delay: 2s}, with: {script: 'echo go >> traces; exit 1', "
+        "environment: {T: '${{ inputs.tok }}'}}}\n",
+    )
+    desk.environ["TOK"] = "hush-hush"
+
+    process = desk.start("run", "deploy.yaml", "-o", "jsonl")
+    assert process.stdout is not None
+    while "StepFailed" not in process.stdout.readline():
+        assert process.poll() is None
+    desk.kill(process)
+    del desk.environ["TOK"]
+    told = desk.runbook("resume")
+
+    assert told.status == 1, told.text
+
+
+@pytest.mark.parametrize("shape", ["text", "lines", "json"])
+def test_output_that_is_too_long_to_keep_is_never_passed_on_cut(desk: Desk, shape: str) -> None:
+    desk.write(
+        "deploy.yaml",
+        "runbook: v1\nname: deploy\nsteps:\n  - {id: one, uses: command, with: "
+        f"{{argv: [seq, '1', '400000'], output: {shape}}}}}\n",
+    )
+
+    told = desk.runbook("run", "deploy.yaml")
+
+    assert told.status == 1, told.text
+    assert "printed more than the 1 MiB" in told.text
+
+
+def test_what_nohup_has_it_ignore_does_not_interrupt_a_run(desk: Desk) -> None:
+    desk.write(
+        "deploy.yaml",
+        "runbook: v1\nname: deploy\nsteps:\n  - {id: one, uses: command, rerun: safe, with: "
+        "{script: 'echo on >> traces; while [ ! -e gate ]; do sleep 0.02; done'}}\n"
+        "  - {id: two, uses: command, rerun: safe, with: {script: 'echo off >> traces'}}\n",
+    )
+    desk.program = [sys.executable, "-c", IGNORING, *desk.program]
+
+    process = desk.start("run", "deploy.yaml")
+    desk.traced("on")
+    os.kill(process.pid, signal.SIGHUP)
+    desk.open_gate()
+    told = desk.ended(process)
+
+    assert told.status == 0, told.text
+    assert desk.traces == ["on", "off"]
+
+
+IGNORING = textwrap.dedent("""
+    import os, signal, sys
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.execv(sys.argv[1], sys.argv[1:])
+""")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_failure(desk: Desk, closed: str) -> None:
+    desk.write(
+        "deploy.yaml", "runbook: v1\nname: d\nsteps:\n  - {id: a, uses: wait, with: {for: 1ms}}\n"
+    )
+    line = " ".join(desk.program) + f" run deploy.yaml {closed}"
+
+    ended = subprocess.run(
+        ["bash", "-c", line], cwd=desk.root, env=desk.environment(), check=False, timeout=60
+    )
+
+    assert ended.returncode == 0
+    listed = json.loads(desk.runbook("history", "-o", "json").out)["runs"]
+    assert [run["end"] for run in listed] == ["succeeded"]
