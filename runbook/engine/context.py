@@ -77,7 +77,9 @@ class StepContext:
     save_progress: Callable[[JsonObject], None]
     show_line: Callable[[str], None]
     timeout_s: float
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _is_stopped: bool = False
+    _is_left: bool = False
+    _woken: threading.Event = field(default_factory=threading.Event)
     _calls: int = 0
     _followed: list[Supervised] = field(default_factory=list)
 
@@ -90,7 +92,13 @@ class StepContext:
 
     def stop(self) -> None:
         """Make `check`, `sleep` and `run` raise StepStopped from now on; from any thread."""
-        self._stopped.set()
+        self._is_stopped = True
+        self._woken.set()
+
+    def leave(self) -> None:
+        """The same, but no command is stopped: its supervisor sees it to its end."""
+        self._is_left = True
+        self._woken.set()
 
     def grant(self, seconds: float) -> None:
         """So much time from now on, whatever the timeout was."""
@@ -108,7 +116,7 @@ class StepContext:
         return max(self._deadline - time.monotonic(), 0.0)
 
     def check(self) -> None:
-        if self._stopped.is_set():
+        if self._woken.is_set():
             raise StepStopped("stopped before its end")
         if self.remaining_s() <= 0:
             raise self._timed_out()
@@ -117,7 +125,7 @@ class StepContext:
         until = time.monotonic() + seconds
         while (left_s := until - time.monotonic()) > 0:
             self.check()
-            self._stopped.wait(min(left_s, max(self.remaining_s(), 0.001)))
+            self._woken.wait(min(left_s, max(self.remaining_s(), 0.001)))
         self.check()
 
     def record_progress(self, progress: JsonObject) -> None:
@@ -155,16 +163,18 @@ class StepContext:
         is_late = False
         while (end := supervised.poll(POLL_S)) is None:
             reader.read()
+            if self._is_left:
+                raise StepStopped("left to its supervisor")
             # Its supervisor stops it in time; this is for one that was killed.
             is_late = time.monotonic() > self._deadline + command.grace_s + POLL_S
-            if is_late or self._stopped.is_set():
+            if is_late or self._is_stopped:
                 end = supervised.stop(command.grace_s)
                 break
         reader.read()
         completed = reader.finish(end.exit_code if isinstance(end, Exit) else -1)
         if is_late or (isinstance(end, Exit) and end.has_timed_out):
             raise self._timed_out(completed)
-        if end.was_stopped and self._stopped.is_set():
+        if end.was_stopped and self._is_stopped:
             raise StepStopped("stopped before its end")
         # Stopped, but not by us: by the process before us, which left the step in doubt.
         if end.was_stopped or isinstance(end, Gone):

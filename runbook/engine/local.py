@@ -7,6 +7,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from runbook.core.journal import Batch, Journal
 from runbook.core.machine import apply, next_actions
 from runbook.core.plan import Effect, JsonObject, PlannedStep
 from runbook.core.state import RunState, is_in_doubt
+from runbook.engine import signals
 from runbook.engine.approvals import NOBODY, said
 from runbook.engine.context import StepContext, StepLog, operation_name
 from runbook.engine.drive import Decide, Report, Turn, drive
@@ -36,16 +38,11 @@ from runbook.engine.lock import Lock
 from runbook.engine.messages import Ended, Message, Progressed, Signalled
 from runbook.engine.perform import Attempt, describe_failure, undecided
 from runbook.engine.scene import Scene
-from runbook.engine.signals import PromptInterrupted, hear_signals, interruptible
 from runbook.engine.watcher import Answer, Ending, Watcher
 from runbook.errors import InputError, JournalUnwritable, RunbookError, StepError
 from runbook.tools.files import make_directories
 from runbook.tools.redactor import Redactor
 from runbook.tools.supervised import Supervised
-
-LEAVE_AFTER_S = 4.0
-"""Told to stop without a terminal, we are gone after this: CI systems kill soon after."""
-
 
 Successor = Callable[[Scene, RunState, RunFinished], tuple[RunFinished, Batch]]
 """Makes, for a run that is handed over, its last event and the first batch of its rollback."""
@@ -89,7 +86,7 @@ class LocalRuntime:
         self._tidy()
         loop = drive(self.scene.plan, self.state, decide)
         error: RunbookError | None = None
-        with hear_signals(lambda name: self.inbox.put(Signalled(name))):
+        with signals.hear_signals(lambda name: self.inbox.put(Signalled(name))):
             try:
                 turn = next(loop)
                 while not self._is_leaving() and self._perform(turn):
@@ -101,8 +98,9 @@ class LocalRuntime:
             except (JournalUnwritable, InputError, StepError) as refusal:
                 # The journal cannot be written, or the rollback's inputs cannot be made out.
                 error = refusal
-        if self._contexts:
-            self.lock.keep()
+            if self._contexts:
+                self.lock.keep()
+                self._let_go()
         return Ending(
             run_id=self.run_id,
             plan=self.scene.plan,
@@ -110,6 +108,15 @@ class LocalRuntime:
             signal=self._signals[0] if self._signals else None,
             error=error,
         )
+
+    def _let_go(self) -> None:
+        """Let steps undo what nobody else would (who is paused goes on); no command is stopped."""
+        until = time.monotonic() + signals.LET_GO_S
+        for context in self._contexts.values():
+            context.leave()
+        with suppress(Empty, JournalUnwritable):
+            while self._contexts and (left_s := until - time.monotonic()) > 0:
+                self._take(self.inbox.get(timeout=left_s))
 
     def _tidy(self) -> None:
         """Forget what the commands of ended attempts printed; a crash may have come in between."""
@@ -305,7 +312,7 @@ class LocalRuntime:
         try:
             for ask in asks:
                 is_answered = self._ask(ask) or is_answered
-        except PromptInterrupted as interrupted:
+        except signals.PromptInterrupted as interrupted:
             self.inbox.put(Signalled(interrupted.name))
             return True
         return is_answered
@@ -314,7 +321,7 @@ class LocalRuntime:
         """Put a question; True: there was an answer, and it is recorded."""
         answer: Answer | None = NOBODY
         if ask.expires_at is None or _now() < ask.expires_at:
-            with interruptible():
+            with signals.interruptible():
                 answer = self.watcher.answer(self.scene.plan, self.state, ask)
         if answer is None:
             return False
@@ -371,7 +378,7 @@ class LocalRuntime:
         ]  # fmt: skip
         if not self.is_interactive or "SIGHUP" in self._signals:
             # Nobody is there to wait, or to press Ctrl-C again: what changes something goes on.
-            self._leave_at = self._leave_at or time.monotonic() + LEAVE_AFTER_S
+            self._leave_at = self._leave_at or time.monotonic() + signals.LEAVE_AFTER_S
         elif is_first and changing:
             names = ", ".join(f"`{step}`" for step in changing)
             self.watcher.notice(

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LEAVE_AFTER_S = 4.0
+"""Told to stop without a terminal, we leave after this: CI systems kill soon after."""
+LET_GO_S = 4.0
+"""How long, at most, we then wait for what must not be left as it is."""
 
 
 @contextmanager

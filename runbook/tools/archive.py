@@ -59,7 +59,7 @@ def take_snapshot(
     Raises:
         StepError: a file keeps changing, or cannot be read, or there is no room.
     """
-    taking = _Taking(tree, target, is_live, previous)
+    taking = _Taking(tree, target, is_live, previous, check)
     with disk_errors(f"taking a snapshot of `{tree}`", changed=False):
         found = scan(tree, ignored=is_staged, check=check)
         inventory: Inventory = {}
@@ -97,7 +97,15 @@ def _changing(path: Path) -> StepError:
 class _Taking:
     """One snapshot while it is taken."""
 
-    def __init__(self, tree: Path, target: Path, is_live: bool, previous: Previous | None) -> None:  # noqa: FBT001 - private, four fields
+    def __init__(
+        self,
+        tree: Path,
+        target: Path,
+        is_live: bool,  # noqa: FBT001 - private
+        previous: Previous | None,
+        check: Callable[[], None],
+    ) -> None:
+        self.check = check
         self.tree = tree
         self.target = target
         self.is_live = is_live
@@ -174,7 +182,7 @@ class _Taking:
         try:
             writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                sha256, is_clone = copy_content(reading, writing)
+                sha256, is_clone = copy_content(reading, writing, check=self.check)
             finally:
                 os.close(writing)
         finally:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -108,20 +108,24 @@ def make_directories(path: Path, *, mode: int = 0o700) -> None:
         fsync_directory(directory.parent)
 
 
-def copy_content(source: int, target: int) -> tuple[str, bool]:
+def copy_content(
+    source: int, target: int, *, check: Callable[[], None] = lambda: None
+) -> tuple[str, bool]:
     """Fill an empty file from another, both open: the content's sha256, and whether it was cloned.
 
-    A clone (FICLONE) shares the blocks; where the file system cannot, the bytes are copied.
+    A clone (FICLONE) shares the blocks; where the file system cannot, the bytes are copied. `check`
+    is called between chunks, and may raise.
     """
-    if _clone(source, target):
-        os.lseek(target, 0, os.SEEK_SET)
-        return _digest_of_rest(target), True
+    is_clone = _clone(source, target)
+    read_from = target if is_clone else source
     digest = hashlib.sha256()
-    os.lseek(source, 0, os.SEEK_SET)
-    while chunk := os.read(source, _CHUNK_BYTES):
+    os.lseek(read_from, 0, os.SEEK_SET)
+    while chunk := os.read(read_from, _CHUNK_BYTES):
+        check()
         digest.update(chunk)
-        _write_all(target, chunk)
-    return digest.hexdigest(), False
+        if not is_clone:
+            _write_all(target, chunk)
+    return digest.hexdigest(), is_clone
 
 
 def _clone(source: int, target: int) -> bool:
@@ -132,13 +136,6 @@ def _clone(source: int, target: int) -> bool:
             raise
         return False
     return True
-
-
-def _digest_of_rest(descriptor: int) -> str:
-    digest = hashlib.sha256()
-    while chunk := os.read(descriptor, _CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

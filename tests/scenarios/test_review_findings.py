@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,39 @@ def test_what_nohup_has_it_ignore_does_not_interrupt_a_run(desk: Desk) -> None:
 
     assert told.status == 0, told.text
     assert desk.traces == ["on", "off"]
+
+
+PAUSING = """\
+runbook: v1
+name: deploy
+resources:
+  web: {process: {argv: [sleep, "1000"], directory: .}}
+  uploads: {directory: {path: uploads, used_by: [web]}}
+steps:
+  - {id: up, uses: process_up, with: {process: web}}
+  - {id: files, uses: snapshot_volume, with: {volume: uploads, level: paused}}
+"""
+
+
+def test_whoever_is_paused_goes_on_when_we_are_told_to_leave(desk: Desk) -> None:
+    desk.write("deploy.yaml", PAUSING)
+    (desk.root / "uploads").mkdir()
+    with (desk.root / "uploads" / "large").open("wb") as file:
+        file.truncate(200 << 30)
+
+    process = desk.start("run", "deploy.yaml")
+    record = desk.state / "processes" / "desk.web.json"
+    desk.eventually(record.exists, "the process is up")
+    stat = Path(f"/proc/{json.loads(record.read_text())['pid']}/stat")
+    desk.eventually(lambda: stat.read_text().split()[2] == "T", "it is paused")
+    process.send_signal(signal.SIGTERM)
+    told = desk.ended(process)
+
+    assert told.status == 143, told.text
+    assert stat.read_text().split()[2] == "S"
+    (desk.root / "uploads" / "large").unlink()
+    assert desk.runbook("resume").status == 0
+    os.kill(int(stat.parent.name), signal.SIGKILL)
 
 
 IGNORING = textwrap.dedent("""
