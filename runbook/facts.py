@@ -43,9 +43,10 @@ class KindFacts:
     pins: tuple[str, ...] = ()
     timeout_s: float
     retry_forbidden: str | None = None
-    records_parameters: bool = False
     outputs: tuple[str, ...] = ()
     """Names of its outputs."""
     resources: tuple[ResourceUse, ...] = ()
+    secrets: tuple[tuple[str, ...], ...] = ()
+    """Where a secret may stand: keys that lead there from `with`, as in ResourceUse."""
     has_rules: bool = False
     """Whether its type refuses parameters that its schema allows."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from runbook.facts import KindFacts, ResourceUse
 from runbook.kinds import StepKind
 from runbook.resources import RESOURCE_TYPES
+from runbook.secret import Secret
 
 
 def facts_of(kind: StepKind[Any, Any]) -> KindFacts:
@@ -30,9 +31,9 @@ def facts_of(kind: StepKind[Any, Any]) -> KindFacts:
         pins=kind.pins,
         timeout_s=kind.timeout_s,
         retry_forbidden=kind.retry_forbidden,
-        records_parameters=kind.records_parameters,
         outputs=tuple(kind.outputs.model_fields),
         resources=tuple(_resource_uses(kind.spec, (), ())),
+        secrets=tuple(dict.fromkeys(_secret_places(kind.spec, ()))),
         has_rules=any(map(_has_rules, nested_models(kind.spec))),
     )
 
@@ -88,6 +89,24 @@ def _resource_uses(
         for name, field in annotation.model_fields.items():
             there = (*path, field.alias or name)
             yield from _resource_uses(field.annotation, tuple(field.metadata), there)
+
+
+def _secret_places(annotation: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every place in a type where a value may be a secret."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _secret_places(arguments[0], path)
+    elif annotation is Secret:
+        yield path
+    elif origin in (Union, UnionType):
+        for argument in arguments:
+            yield from _secret_places(argument, path)
+    elif origin in (list, tuple, dict):
+        yield from _secret_places(arguments[-1], (*path, "*"))
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            if not any(map(_is_resource_mark, field.metadata)):
+                yield from _secret_places(field.annotation, (*path, field.alias or name))
 
 
 def _is_resource_mark(mark: Any) -> bool:

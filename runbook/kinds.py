@@ -349,6 +349,3 @@ class StepKind(Generic[S, O]):
     """Whether it will ask a person: a run without a terminal refuses beforehand."""
     retry_forbidden: str | None = None
     """Why a step of this kind may not have `retry`; absent: it may."""
-    records_parameters: bool = False
-    """Whether its parameters go into the journal, by its outputs, questions or failures: no secret
-    may stand in them."""

@@ -92,8 +92,8 @@ def parse_facts(facts: Mapping[str, Any]) -> KindFacts:
         pins=tuple(facts["pins"]),
         timeout_s=facts["timeout_s"],
         retry_forbidden=facts["retry_forbidden"],
-        records_parameters=facts["records_parameters"],
         outputs=tuple(facts["outputs"]),
         resources=tuple(uses),
+        secrets=tuple(tuple(path) for path in facts["secrets"]),
         has_rules=facts["has_rules"],
     )

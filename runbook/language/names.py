@@ -3,7 +3,7 @@
 Whether an output that exists is surely set by then: unset.py.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from runbook.language.diagnostics import Span, did_you_mean, one_of
@@ -96,9 +96,8 @@ class Names:
             self._text(step.source, node, _IN_STEPS, step)
         for key, item in _argument_lists(parameters) if parameters else ():
             self._refuse_secrets(step.source, item, f"`{key}`, an argument list")
-        if step.kind and step.kind.records_parameters and parameters:
-            where = f"what `{step.kind_name}` records"
-            self._refuse_secrets(step.source, parameters, where, "give it where it is used")
+        if step.kind and parameters:
+            self._refuse_misplaced_secrets(step, parameters, step.kind.secrets)
         when = step.node.get("when")
         if when is not None and isinstance(when.value, str):
             self._when(step, when, when.value)
@@ -273,6 +272,17 @@ class Names:
                     message = f"`{reference}` is secret and may not stand in {where}"
                     source.error("RB403", message, source.part(text, fragment), hint)
 
+    def _refuse_misplaced_secrets(
+        self, step: Step, parameters: Node, places: Sequence[tuple[str, ...]]
+    ) -> None:
+        """A secret where the kind takes none: it would be printed, recorded, or refused at last."""
+        takers = " or ".join(f"`{'.'.join(place).replace('.*', '')}`" for place in places)
+        hint = f"pass it by {takers}" if takers else f"`{step.kind_name}` takes no secret"
+        for path, node in _texts_with_path(parameters, ()):
+            is_place = any(_leads_to(place, path) for place in places)
+            if not is_place and not any(key in ARGUMENT_LISTS for key in path):
+                self._refuse_secrets(step.source, node, f"`{path[0]}`", hint)
+
     def is_secret(self, reference: Reference) -> bool:
         """Whether what a reference gives is secret, or computed from a secret."""
         root, name = reference.parts[0], reference.parts[1]
@@ -309,6 +319,22 @@ def _references_in(node: Node) -> Iterator[tuple[Reference, str]]:
                 yield reference, expression.fragment
     except ExpressionInvalid:
         return
+
+
+def _texts_with_path(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Node]]:
+    if isinstance(node.value, str):
+        yield path, node
+    for key, entry in node.entries.items():
+        yield from _texts_with_path(entry.node, (*path, key))
+    for item in node.items:
+        yield from _texts_with_path(item, (*path, "*"))
+
+
+def _leads_to(place: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether a place, in which `*` is any key or item, is that of a path."""
+    if len(place) != len(path):
+        return False
+    return all(wanted in ("*", key) for wanted, key in zip(place, path, strict=True))
 
 
 def _argument_lists(node: Node) -> Iterator[tuple[str, Node]]:

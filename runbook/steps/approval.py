@@ -71,6 +71,5 @@ STEP = StepKind(
     rerun=Rerun.SAFE,
     describe=_describe,
     run=_run,
-    records_parameters=True,
     retry_forbidden="a person who said no is not asked again",
 )

@@ -46,6 +46,5 @@ STEP = StepKind(
     rerun=Rerun.SAFE,
     describe=_describe,
     run=_run,
-    records_parameters=True,
     retry_forbidden="what it looks at does not change from one attempt to the next",
 )

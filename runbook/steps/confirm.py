@@ -88,6 +88,5 @@ STEP = StepKind(
     describe=_describe,
     run=_run,
     needs_answer=_needs_answer,
-    records_parameters=True,
     retry_forbidden="a person who said no is not asked again",
 )

@@ -45,5 +45,4 @@ STEP = StepKind(
     rerun=Rerun.SAFE,
     describe=_describe,
     run=_run,
-    records_parameters=True,
 )

@@ -28,4 +28,4 @@ def test_no_secret_is_recorded_by_it(tmp_path: Path) -> None:
     (found,) = validate(path, registry=discover())
 
     assert (found.code, found.line) == ("RB403", 5)
-    assert "`secrets.key` is secret and may not stand in what `set` records" in found.message
+    assert "`secrets.key` is secret and may not stand in `value`" in found.message
