@@ -102,7 +102,8 @@ class StateDirUnfit(RunbookError):
 class PolicyRefused(RunbookError):
     """The environment's `policy` does not allow this run, or not at this time.
 
-    Nothing has run. A resume and a rollback are never refused.
+    Nothing has run. A resume and a rollback are never refused, but for the resume of a run that had
+    changed nothing and is too old: that begins it anew.
     """
 
     code = "RB508"

@@ -18,6 +18,7 @@ def run_program(arguments: Sequence[str]) -> int:
     """Run a command line to its end; its exit status."""
     options = Options()
     try:
+        _refuse_other_encodings(arguments)
         status = program.main(
             args=list(arguments), prog_name="runbook", standalone_mode=False, obj=options
         )
@@ -35,6 +36,13 @@ def run_program(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 — the boundary: a person gets a path, not a traceback
         return _confess(error, options, arguments)
     return int(status or 0)
+
+
+def _refuse_other_encodings(arguments: Sequence[str]) -> None:
+    for text in (*arguments, os.getcwd()):  # noqa: PTH109 — pathlib costs the start some time
+        if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
+            shown = ascii(text)
+            raise UsageError(f"{shown} is not UTF-8 text", hint="give it a name that is")
 
 
 def _usage_error(error: click.ClickException) -> UsageError:

@@ -46,11 +46,12 @@ class Retry:
 
     def delay_after_s(self, failures: int, seed: str) -> float:
         """Seconds to wait after so many failures; the same seed gives the same jitter."""
-        delay_s = min(self.delay_s * self.factor ** (failures - 1), self.max_delay_s)
+        delay_s = min(self.delay_s * self.factor ** (failures - 1), self.max_delay_s, _YEAR_S)
         share = crc32(f"{seed}/{failures}".encode()) / 0xFFFFFFFF
         return delay_s * (1 - self.jitter * share)
 
 
+_YEAR_S = 365 * 86400.0
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 

@@ -308,7 +308,12 @@ def _retry() -> dict[str, Any]:
             "description": "Attempts in all, the first included.",
         },
         "delay": {**duration, "description": "Before the second attempt."},
-        "factor": {"type": "number", "minimum": 1, "description": "By which each delay grows."},
+        "factor": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": 100,
+            "description": "By which each delay grows.",
+        },
         "max_delay": {**duration, "description": "The longest delay."},
         "jitter": {
             "type": "number",

@@ -171,3 +171,35 @@ def test_closed_streams_are_no_failure(desk: Desk, closed: str) -> None:
     assert ended.returncode == 0
     listed = json.loads(desk.runbook("history", "-o", "json").out)["runs"]
     assert [run["end"] for run in listed] == ["succeeded"]
+
+
+def test_what_is_not_utf8_is_refused_in_words(desk: Desk) -> None:
+    desk.write(
+        "deploy.yaml", "runbook: v1\nname: d\nsteps:\n  - {id: a, uses: wait, with: {for: 1ms}}\n"
+    )
+    odd = os.fsencode(desk.root) + b"/\xff"
+    os.mkdir(odd)  # noqa: PTH102 — pathlib takes no bytes
+
+    argument = subprocess.run(
+        [*desk.program, "logs", b"\xff"], cwd=desk.root, env=desk.environment(),
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    folder = subprocess.run(
+        [*desk.program, "run", "../deploy.yaml"], cwd=odd, env=desk.environment(),
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    for told in (argument, folder):
+        assert told.returncode == 2, told.stderr
+        assert b"is not UTF-8 text" in told.stderr
+
+
+def test_delays_that_no_clock_can_hold_are_bounded(desk: Desk) -> None:
+    retry = "retry: {attempts: 3, factor: 10000000000000, max_delay: 100000000d}"
+    step = f"{{id: a, uses: command, rerun: safe, {retry}, with: {{script: exit 1}}}}"
+    desk.write("deploy.yaml", f"runbook: v1\nname: d\nsteps:\n  - {step}\n")
+
+    told = desk.runbook("run", "deploy.yaml")
+
+    assert told.status == 2, told.text
+    assert "`factor`" in told.err
