@@ -11,20 +11,18 @@ from runbook.language.source import Entry, Node, Source
 
 def placed_in(node: Node, source: Source) -> Node:
     """The tree with the file that it lies in noted at every node that does not say another."""
-    return Node(
+    return replace(
+        node,
         span=replace(node.span, origin=node.span.origin or source),
-        value=node.value,
-        text=node.text,
         entries={
-            key: Entry(
-                key,
-                replace(entry.key_span, origin=entry.key_span.origin or source),
-                placed_in(entry.node, source),
+            key: replace(
+                entry,
+                key_span=replace(entry.key_span, origin=entry.key_span.origin or source),
+                node=placed_in(entry.node, source),
             )
             for key, entry in node.entries.items()
         },
         items=[placed_in(item, source) for item in node.items],
-        weight=node.weight,
     )
 
 

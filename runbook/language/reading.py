@@ -5,15 +5,16 @@ Events, not `yaml.compose`: the C composer recurses without bound and crashes on
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from runbook.core.plan import Json
-from runbook.language.diagnostics import Span
+from runbook.language.diagnostics import Span, did_you_mean
 from runbook.language.scalars import Ambiguous, resolve, type_name
 from runbook.language.source import Entry, Node, Source
+from runbook.language.syntax import explain
 
 if TYPE_CHECKING:
     import yaml
@@ -23,8 +24,11 @@ MAX_DEPTH = 64
 MAX_EXPANSION = 10_000
 """How much aliases may add, in nodes and hundreds of characters."""
 _UNFIT_CHARACTER = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]*)+")
+"""What may stand before a value: its anchor and its tag."""
+_TAG = re.compile(r"!\S*")
 _START = Span(line=1, column=1, end_line=1, end_column=1)
 
 
@@ -106,6 +110,10 @@ class _Open:
     anchor: str | None
     key: Entry | None = None
     """A key that waits for its value."""
+    is_merge: bool = False
+    """Whether that key is `<<`."""
+    merged: list[Node] = field(default_factory=list)
+    """What `<<` names: its keys are taken as there, so that no others are said to be missing."""
 
 
 class _Walk:
@@ -118,6 +126,8 @@ class _Walk:
         self._root: Node | None = None
         self._expansion = 0
         self._documents = 0
+        self._quoted: Span | None = None
+        """The last text if it is quoted and goes over several lines: a quote may be missing."""
 
     def run(self) -> Node:
         import yaml
@@ -147,38 +157,50 @@ class _Walk:
             case "DocumentStartEvent":
                 self._documents += 1
                 if self._documents > 1:
-                    self._fail("RB110", "a file holds one document", _span(event), "remove `---`")
+                    hint = "remove `---`, or give each document a file of its own"
+                    self._fail("RB110", "a file holds one document", _span(event), hint)
             case _:
                 pass
 
     def _take_scalar(self, event: Any) -> None:
-        span = _span(event)
+        span = self._without_properties(event)
         value: Json = event.value
         text = self._text(span) if span.line == span.end_line else event.value
-        self._refuse_tag(event)
+        is_refused = self._refuse_tag(event, text)
         is_plain = event.style is None or event.style == ""
-        if is_plain and self._is_key() and event.value == "<<":
-            self._source.error(
-                "RB107",
-                "merge keys are not supported",
-                span,
-                "write the keys out where they belong",
-            )
-        elif is_plain:
-            value = self._resolve(event.value, span)
+        self._quoted = None if is_plain or span.line == span.end_line else span
+        is_merge = is_plain and self._is_key() and event.value == "<<"
+        if is_merge:
+            hint = "write the keys out where they belong"
+            self._source.error("RB107", "merge keys are not supported", span, hint)
+        elif is_plain and not event.tag:
+            value, is_refused = self._resolve(event.value, span)
         weight = 1 + len(event.value) // 100
-        node = Node(span=span, value=value, text=text, weight=weight)
+        node = Node(span=span, value=value, text=text, weight=weight, is_refused=is_refused)
         if event.anchor:
             self._anchors[event.anchor] = node
-        self._add(node)
+        self._add(node, is_merge=is_merge)
 
-    def _resolve(self, text: str, span: Span) -> Json:
+    def _without_properties(self, event: Any) -> Span:
+        """Where a scalar stands, its anchor and its tag left out."""
+        span = _span(event)
+        if not event.anchor and not event.tag:
+            return span
+        before = _PROPERTIES.match(self._source.lines[span.line - 1], span.column - 1)
+        if not before or (span.line == span.end_line and before.end() >= span.end_column):
+            return span
+        return replace(span, column=before.end() + 1)
+
+    def _resolve(self, text: str, span: Span) -> tuple[Json, bool]:
+        """A plain scalar's value, and whether it has been refused."""
         try:
-            return resolve(text)
+            return resolve(text), False
         except Ambiguous as error:
-            quoted = f"'{text}'" if len(text) < 40 else "it"
-            self._source.error("RB104", f"`{_short(text)}` {error}", span, f"quote it: {quoted}")
-            return text
+            quoted = f": '{text}'" if len(text) < 40 else ""
+            plain = f", or write `{int(text)}`" if re.fullmatch(r"0[0-9]{1,30}", text) else ""
+            hint = f"quote it{quoted}{plain}"
+            self._source.error("RB104", f"`{_short(text)}` {error}", span, hint)
+            return text, True
 
     def _take_alias(self, event: Any) -> None:
         span = _span(event)
@@ -186,7 +208,11 @@ class _Walk:
             self._fail("RB106", f"`*{event.anchor}` contains itself", span)
         node = self._anchors.get(event.anchor)
         if node is None:
-            self._fail("RB101", f"there is no anchor `&{event.anchor}` before this", span)
+            near = did_you_mean(event.anchor, self._anchors)
+            hint = near if near else f"quote it if it is text: '*{event.anchor}'"
+            message = f"there is no anchor `&{event.anchor}` before this"
+            self._source.error("RB101", message, span, hint)
+            node = Node(span=span, is_refused=True)
         self._expansion += node.weight
         if self._expansion > MAX_EXPANSION:
             self._fail("RB106", "the aliases of this file expand to too much", span)
@@ -195,8 +221,8 @@ class _Walk:
     def _begin(self, event: Any) -> None:
         if len(self._open) >= MAX_DEPTH:
             self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _span(event))
-        self._refuse_tag(event)
-        node = Node(span=_span(event))
+        is_refused = self._refuse_tag(event)
+        node = Node(span=_span(event), is_refused=is_refused)
         is_mapping = type(event).__name__ == "MappingStartEvent"
         if self._is_key():
             self._fail("RB103", "expected a string as key", node.span)
@@ -206,7 +232,10 @@ class _Walk:
         self._open.append(_Open(node, is_mapping, event.anchor))
 
     def _end(self, event: Any) -> None:
-        node = self._open.pop().node
+        opened = self._open.pop()
+        node = opened.node
+        for below in opened.merged:
+            node.entries = {**below.entries, **node.entries}
         end = _span(event)
         node.span = replace(node.span, end_line=end.end_line, end_column=end.end_column)
         if node.entries:
@@ -220,7 +249,7 @@ class _Walk:
     def _is_key(self) -> bool:
         return bool(self._open) and self._open[-1].is_mapping and self._open[-1].key is None
 
-    def _add(self, node: Node) -> None:
+    def _add(self, node: Node, *, is_merge: bool = False) -> None:
         if not self._open:
             self._root = node
             return
@@ -229,11 +258,12 @@ class _Walk:
             parent.node.items.append(node)
         elif parent.key is None:
             parent.key = self._key(node)
+            parent.is_merge = is_merge
         else:
-            entry = Entry(parent.key.key, parent.key.key_span, node)
+            entry = replace(parent.key, node=node)
             first = parent.node.entries.get(entry.key)
-            if entry.key == "<<":
-                pass
+            if parent.is_merge:
+                parent.merged += [node] if node.entries else node.items
             elif first:
                 message = f"duplicate key `{entry.key}`, first on line {first.key_span.line}"
                 self._source.error("RB102", message, entry.key_span, "remove one of them")
@@ -243,23 +273,27 @@ class _Walk:
 
     def _key(self, node: Node) -> Entry:
         if isinstance(node.value, str):
-            return Entry(node.value, node.span, node)
+            return Entry(node.value, node.span, node, is_refused=node.is_refused)
         kind = type_name(node.value)
         hint = f"quote it: '{node.text}'" if node.text else None
         self._source.error(
             "RB103", f"expected a string as key, found {kind} `{node.text}`", node.span, hint
         )
-        return Entry(node.text, node.span, node)
+        return Entry(node.text, node.span, node, is_refused=True)
 
-    def _refuse_tag(self, event: Any) -> None:
-        if event.tag:
-            span = _span(event)
-            tag = self._source.lines[span.line - 1][span.column - 1 :].split(maxsplit=1)
-            end = span.column + len(tag[0] if tag else "")
-            place = Span(
-                line=span.line, column=span.column, end_line=span.line, end_column=max(end, 1)
-            )
-            self._source.error("RB105", "tags are not supported", place, "remove it")
+    def _refuse_tag(self, event: Any, text: str = "") -> bool:
+        """Whether there is a tag, which leaves unclear what the value is."""
+        if not event.tag:
+            return False
+        span = _span(event)
+        line = self._source.lines[span.line - 1]
+        tag = _TAG.search(line, span.column - 1)
+        start, end = tag.span() if tag else (span.column - 1, span.column)
+        place = replace(_point(span.line, start + 1), end_column=end + 1)
+        is_text = event.tag == "tag:yaml.org,2002:str" and text and "'" not in text
+        hint = f"write '{text}'" if is_text and text[:1] != '"' else "remove it"
+        self._source.error("RB105", "tags are not supported", place, hint)
+        return True
 
     def _text(self, span: Span) -> str:
         line = self._source.lines[span.line - 1] if span.line <= len(self._source.lines) else ""
@@ -270,22 +304,10 @@ class _Walk:
         raise _Unreadable
 
     def _fail_syntax(self, error: "yaml.MarkedYAMLError") -> NoReturn:
-        mark: Any = error.problem_mark or error.context_mark
         if "maximum nesting depth" in str(error.problem):  # libyaml's own bound, since 0.2.6
             self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _START)
-        lines = self._source.lines
-        line = min(mark.line, len(lines) - 1) if mark else 0
-        column = mark.column if mark and mark.line == line else len(lines[line].rstrip("\r\n"))
-        context = f" {error.context}" if error.context else ""
-        hint = None
-        if "${{" in lines[line]:
-            hint = "wrap the whole value in single quotes"
-        elif "\t" in lines[line][: column + 1]:
-            hint = "indent with spaces, not tabs"
-        elif "mapping values are not allowed" in str(error.problem):
-            hint = "quote the value if it holds `: `, or mend the indentation"
-        span = _point(line + 1, column + 1)
-        self._fail("RB101", f"not valid YAML: {error.problem}{context}", span, hint)
+        flaw = explain(error, self._source.lines, self._quoted)
+        self._fail("RB101", flaw.message, flaw.span, flaw.hint)
 
 
 def _span(event: Any) -> Span:

@@ -20,6 +20,8 @@ class Entry:
     key: str
     key_span: Span
     node: "Node"
+    is_refused: bool = False
+    """Whether the key is no string, which has been said; what it means is unclear."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +39,8 @@ class Node:
     """A list's values."""
     weight: int = 1
     """How many nodes there are under it, aliases expanded; long text counts as more."""
+    is_refused: bool = False
+    """Whether what it means is unclear, which has been said: nothing more is said of it."""
 
     def get(self, key: str) -> "Node | None":
         """The value of a mapping's key, if it has it."""

@@ -113,3 +113,17 @@ def test_a_file_that_cannot_be_read_is_a_finding(
         compile_runbook(tmp_path / name, registry=registry, read=declared_defaults)
 
     assert [found.code for found in raised.value.diagnostics] == ["RB100"]
+
+
+def test_a_quoted_merge_key_is_a_key_like_any_other() -> None:
+    source = parse("a: {'<<': x, b: y}")
+
+    assert source.root.value == {"a": {"<<": "x", "b": "y"}}
+    assert not source.diagnostics
+
+
+def test_what_is_merged_counts_as_there_and_is_said_once() -> None:
+    source = parse("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}")
+
+    assert source.root.value == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+    assert [found.code for found in source.diagnostics] == ["RB107"]
