@@ -145,7 +145,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
     names = list(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    alike = [word for word in names if word.lower() == name.lower()]
+    longer = [word for word in names if len(name) > 2 and word.startswith(name)]
+    close = alike or longer[:1] or get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     if not names or len(names) > 20:

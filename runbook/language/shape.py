@@ -5,16 +5,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 from runbook.core.plan import JsonObject
 from runbook.language.diagnostics import Span, did_you_mean, one_of
 from runbook.language.expressions import has_expression
+from runbook.language.hints import (
+    is_explained,
+    missing_hint,
+    name_hint,
+    type_hint,
+    unknown_key_hint,
+)
 from runbook.language.inputs import measure
 from runbook.language.scalars import type_name
 from runbook.language.schema import ID_PATTERN, NAME_PATTERN
 from runbook.language.schema_environment import TIME_PATTERN
-from runbook.language.schema_words import EXPRESSION
-from runbook.language.source import Node, Source
+from runbook.language.schema_words import EXPRESSION, WORD_PATTERN
+from runbook.language.source import Entry, Node, Source
 from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
 
 if TYPE_CHECKING:
@@ -30,7 +38,10 @@ _PATTERNS = {
     NAME_PATTERN: "lower-case letters, digits, `-` and `_`, a letter first",
     ID_PATTERN: "lower-case letters, digits and `_`, a letter first",
     TIME_PATTERN: "a time of day such as `09:30`",
+    WORD_PATTERN: "letters, digits and `_`, no digit first",
 }
+_HIDDEN = "[hidden]"
+_NAMES = (NAME_PATTERN, ID_PATTERN, WORD_PATTERN)
 _BOUNDS = {
     "minimum": "at least",
     "maximum": "at most",
@@ -52,12 +63,13 @@ def check_shape(source: Source, schema: JsonObject) -> None:
     if not isinstance(source.root.value, dict):
         found = type_name(source.root.value)
         message = f"expected a mapping, found {found}"
-        hint = "begin with `runbook: v1`" if "runbook" in _properties(schema) else None
+        properties: Any = schema.get("properties", {})
+        hint = "begin with `runbook: v1`" if "runbook" in properties else None
         source.error("RB204", message, source.root.span, hint)
         return
     for error in validator_class()(schema).iter_errors(source.root.value):
         for leaf in _leaves(error):
-            _report(source, leaf)
+            _report(source, leaf, schema)
         if len(source.diagnostics) > MAX_FINDINGS:
             return
 
@@ -111,23 +123,26 @@ def _check_measure(
             yield ValidationError(f"expected {_BOUNDS[keyword]} `{limit}`, found `{value}`")
 
 
-def _properties(schema: JsonObject) -> JsonObject:
-    found = schema.get("properties")
-    return found if isinstance(found, dict) else {}
-
-
 def _mask_secrets(source: Source) -> None:
     """What stands where a secret's origin should may be the secret itself: it is never shown."""
+    secrets = source.root.get("secrets")
+    nodes = [secrets] if secrets and not isinstance(secrets.value, dict) else []
     for entry in source.root.mapping("secrets").values():
-        known = ("env", "file")
-        nodes = [item.node for item in entry.node.entries.values() if item.key not in known]
+        nodes += [item.node for item in entry.node.entries.values() if not _is_origin(item)]
         nodes += [] if entry.node.entries else [entry.node]
-        for node in nodes:
-            (node.span.origin or source).masked.append(node.span)
     for entry in source.root.mapping("inputs").values():
         sensitive, default = entry.node.get("sensitive"), entry.node.get("default")
         if default and sensitive and sensitive.value is not False:
-            (default.span.origin or source).masked.append(default.span)
+            nodes.append(default)
+    for node in nodes:
+        (node.span.origin or source).masked.append(node.span)
+
+
+def _is_origin(entry: Entry) -> bool:
+    """Whether this surely says where a secret comes from, and is not the secret."""
+    value = entry.node.value
+    is_name = isinstance(value, str) and re.search(WORD_PATTERN, value)
+    return bool(is_name) if entry.key == "env" else entry.key == "file" and isinstance(value, str)
 
 
 # --- which finding to show ------------------------------------------------------------------
@@ -183,12 +198,11 @@ def _is_misfit(error: "ValidationError") -> bool:
 # --- how it is shown ------------------------------------------------------------------------
 
 
-def _report(source: Source, error: "ValidationError") -> None:
+def _report(source: Source, error: "ValidationError", schema: JsonObject) -> None:
     path = list(error.absolute_path)
-    try:
-        node = source.root.at(path)
-    except (KeyError, IndexError):
-        node = source.root
+    node, is_refused = _follow(source, path)
+    if is_refused:
+        return
     message = _stated_rule(error)
     if message is not None:
         place = _context(source, path).removeprefix(" in ")
@@ -197,41 +211,44 @@ def _report(source: Source, error: "ValidationError") -> None:
         return
     match error.validator:
         case "additionalProperties":
-            _report_unknown_keys(source, path, node, error)
+            _report_unknown_keys(source, path, node, error, schema)
         case "required":
             for key in _value(error):
-                if key not in node.entries and not _is_misspelt(key, node, error):
+                if key not in node.entries and not is_explained(key, path, node, error, schema):
                     span = _key_span(source, path, node)
                     message = f"missing key `{key}`{_context(source, path)}"
-                    source.error("RB202", message, span, _missing_hint(key))
-        case "enum" | "const":
+                    source.error("RB202", message, span, missing_hint(key, path))
+        case "enum" | "const" if isinstance(node.value, str):
             _report_choice(source, path, node, error)
-        case "type" | "anyOf":
+        case "type" | "anyOf" | "enum" | "const":
             _report_type(source, path, node, error)
         case _:
             _report_value(source, path, node, error)
 
 
-def _is_misspelt(key: str, node: Node, error: "ValidationError") -> bool:
-    """Whether a missing key is there under a wrong name, which is reported by itself."""
-    schema = error.schema if isinstance(error.schema, dict) else {}
-    known = schema.get("properties", {})
-    if not known or schema.get("additionalProperties", True):
-        return False
-    unknown = [name for name in node.entries if name not in known]
-    return any(did_you_mean(name, [key]) == f"did you mean `{key}`?" for name in unknown)
+def _follow(source: Source, path: Sequence[Any]) -> tuple[Node, bool]:
+    """Where a path leads to, and whether something on it has been refused already."""
+    node, is_refused = source.root, source.root.is_refused
+    try:
+        for part in path:
+            entry = None if isinstance(part, int) else node.entries[part]
+            node = entry.node if entry else node.items[part]
+            is_refused = is_refused or node.is_refused or bool(entry and entry.is_refused)
+    except (KeyError, IndexError):
+        return source.root, is_refused
+    return node, is_refused
 
 
 def _report_unknown_keys(
-    source: Source, path: Sequence[Any], node: Node, error: "ValidationError"
+    source: Source, path: Sequence[Any], node: Node, error: "ValidationError", schema: JsonObject
 ) -> None:
-    schema = error.schema if isinstance(error.schema, dict) else {}
-    known = list(schema.get("properties", {}))
-    missing = [key for key in known if key not in node.entries]
+    known = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
     for key, entry in node.entries.items():
-        if key not in known and len(source.diagnostics) <= MAX_FINDINGS:
-            message = f"unknown key `{key}`{_context(source, path)}"
-            source.error("RB201", message, entry.key_span, did_you_mean(key, missing or known))
+        is_new = key not in known and not entry.is_refused
+        if is_new and len(source.diagnostics) <= MAX_FINDINGS:
+            message = f"unknown key `{escaped(key)}`{_context(source, path)}"
+            hint = unknown_key_hint(key, path, node, error, schema)
+            source.error("RB201", message, entry.key_span, hint)
 
 
 def _report_choice(
@@ -239,9 +256,11 @@ def _report_choice(
 ) -> None:
     values = _value(error) if error.validator == "enum" else [_value(error)]
     choices = [str(value) for value in values]
-    found = _shown(source, node)
-    if path and path[-1] == "uses" and isinstance(node.value, str):
-        kinds_hint = did_you_mean(node.value, choices) or "`runbook steps` lists all"
+    found = shown(source, node)
+    if path and path[-1] == "uses":
+        if has_expression(str(node.value)):
+            return  # which names.py refuses
+        kinds_hint = did_you_mean(str(node.value), choices) or "`runbook steps` lists all"
         source.error("RB203", f"unknown step kind {found}", node.span, kinds_hint)
         return
     expected = one_of(choices) if len(choices) <= 12 else "another value"
@@ -253,18 +272,35 @@ def _report_choice(
 
 def _report_type(source: Source, path: Sequence[Any], node: Node, error: "ValidationError") -> None:
     types = list(dict.fromkeys(_types_of(error)))
-    words = [_TYPES.get(word, word) for word in types]
-    expected = " or ".join(words) or "another value"
-    found = f"{type_name(node.value)} {_shown(source, node)}".strip()
-    message = f"{_subject(path)}expected {expected}, found {found}"
-    if isinstance(node.value, float) and node.text not in ("", str(node.value)):
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    measure_words = _measure_words(schema)
+    words = [measure_words] if measure_words else [_TYPES.get(word, word) for word in types]
+    expected = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    found = f"{type_name(node.value)} {shown(source, node)}".strip()
+    message = f"{_subject(path)}expected {expected or 'another value'}, found {found}"
+    is_number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+    if is_number and node.text not in ("", str(node.value)):
         message += f" (would be read as {node.value})"
-    source.error("RB204", message, node.span, _type_hint(types, node))
+    hint = None
+    is_word = error.validator in ("enum", "const")
+    if not (measure_words or is_word) or node.value is None:
+        hint = type_hint(types, path, node, str(schema.get("pattern", "")))
+    if schema.get("format") == "resource" and node.entries:
+        hint = "declare it under `resources`, and write its name here"
+    if found.endswith(_HIDDEN):  # what is not shown is not repeated either
+        hint = "write where it comes from: `{env: NAME}`" if len(path) == 2 else None
+    source.error("RB204", message, node.span, hint)
+
+
+def _measure_words(schema: JsonObject) -> str | None:
+    """What a duration, a size or a fraction looks like, where one is wanted."""
+    branches: Any = schema.get("anyOf", ())
+    return next((_PATTERNS[b["pattern"]] for b in branches if "x-measure" in b), None)
 
 
 def _types_of(error: "ValidationError") -> Iterable[str]:
-    if error.validator == "type":
-        wanted = _value(error)
+    if error.validator != "anyOf":
+        wanted = _value(error) if error.validator == "type" else "string"
         yield from [wanted] if isinstance(wanted, str) else wanted
         return
     for part in error.context or ():
@@ -273,39 +309,28 @@ def _types_of(error: "ValidationError") -> Iterable[str]:
             yield from _types_of(part)
 
 
-def _type_hint(types: Sequence[str], node: Node) -> str | None:
-    value = node.value
-    if "boolean" in types and isinstance(value, str):
-        word = value.lower()
-        if word in ("yes", "on", "y", "true"):
-            return "write `true`"
-        if word in ("no", "off", "n", "false"):
-            return "write `false`"
-    if "string" in types and isinstance(value, int | float):
-        return f"quote it: '{node.text}'"
-    is_numeric = "number" in types or "integer" in types
-    if is_numeric and isinstance(value, str) and node.text[:1] in ("'", '"'):
-        return "remove the quotes"
-    if "array" in types and isinstance(value, str | int | float):
-        return f"write `[{node.text}]`" if len(node.text) < 40 else "write it as a list"
-    if value is None:
-        return "give it a value, or remove the key"
-    return None
-
-
 def _report_value(
     source: Source, path: Sequence[Any], node: Node, error: "ValidationError"
 ) -> None:
-    found = _shown(source, node)
+    found = shown(source, node)
     limit = _value(error)
-    span = node.span
+    span, hint = node.span, None
     match error.validator:
         case "pattern":
             words = _PATTERNS.get(limit, f"text that matches `{limit}`")
-            message = f"expected {words}, found `{error.instance}`"
-            if "${{" in str(error.instance):
+            key = node.entries.get(str(error.instance))
+            text = str(error.instance)
+            if key is not None and key.is_refused:
+                return
+            if key is not None:
+                span, found = key.key_span, f"`{text}`"
+            if has_expression(text):
+                if path and path[-1] == "id":
+                    return  # which names.py refuses
                 message = f"expected {words}; an expression cannot stand here"
-            span = _key_of(node, error.instance) or span
+            else:
+                message = f"expected {'a key of ' * bool(key)}{words}, found {escaped(found)}"
+                hint = name_hint(text, limit) if limit in _NAMES and found != _HIDDEN else None
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             message = f"expected {_BOUNDS[error.validator]} `{limit}`, found {found}"
         case "x-measure":
@@ -318,41 +343,34 @@ def _report_value(
             message = f"expected one key, found {len(node.entries)}"
         case _:
             message = f"does not fit `{error.validator}: {limit}`"
-    source.error("RB206", f"{_subject(path)}{message}", span)
+    source.error("RB206", f"{_subject(path)}{message}", span, hint)
 
 
 def _one(validator: str) -> str:
     return {"minItems": "entry", "minLength": "character"}.get(validator, "key")
 
 
-def _key_of(node: Node, key: object) -> Span | None:
-    """Where a key stands that `propertyNames` refused."""
-    entry = node.entries.get(key) if isinstance(key, str) else None
-    return entry.key_span if entry else None
-
-
 def _subject(path: Sequence[Any]) -> str:
     keys = [part for part in path if isinstance(part, str)]
-    return f"`{keys[-1]}`: " if keys else ""
+    if not keys:
+        return ""
+    return f"an entry of `{keys[-1]}`: " if isinstance(path[-1], int) else f"`{keys[-1]}`: "
 
 
-def _shown(source: Source, node: Node) -> str:
+def shown(source: Source, node: Node) -> str:
+    """A value as it is written, for a message; empty where it is long, or has none of its own."""
     if node.span in (node.span.origin or source).masked:
-        return "[hidden]"
+        return _HIDDEN
     if not node.text or "\n" in node.text or has_expression(node.text):
         return ""
     return f"`{node.text}`" if len(node.text) <= 60 else f"`{node.text[:60]}…`"
 
 
-def _missing_hint(key: str) -> str | None:
-    hints = {
-        "runbook": "write `runbook: v1` at the top",
-        "id": "give the step a name of its own: `id: …`",
-        "uses": "`runbook steps` lists the step kinds",
-        "with": "`runbook steps KIND` shows its parameters",
-        "choices": "list them: `choices: [a, b]`",
-    }
-    return hints.get(key)
+def escaped(text: str) -> str:
+    """A text with what nobody sees made visible."""
+    return "".join(
+        f"\\u{ord(c):04x}" if category(c) in ("Cf", "Zs") and c != " " else c for c in text
+    )
 
 
 def _key_span(source: Source, path: Sequence[Any], node: Node) -> Span:
