@@ -36,6 +36,14 @@ class Unclosed(ExpressionInvalid):
         """From `${{` to the end of its line."""
 
 
+class LoneName(ExpressionInvalid):
+    """A name stands without what it is part of: `tag` in place of `inputs.tag`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"`{name}` cannot stand alone")
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
     """One expression in a text."""
@@ -138,7 +146,7 @@ class _Walk:
         if parts:
             self._add(parts, guards, is_optional=is_optional)
         elif isinstance(node, nodes.Name):
-            raise ExpressionInvalid(f"`{node.name}` cannot stand alone")
+            raise LoneName(node.name)
         elif isinstance(node, nodes.CondExpr):
             self.visit(node.test, guards, is_optional=False)
             self.visit(node.expr1, guards | _sure(node.test, is_true=True), is_optional=False)

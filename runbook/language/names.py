@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from runbook.language.diagnostics import Span, did_you_mean, one_of
 from runbook.language.document import Declared, Document, Step
 from runbook.language.expressions import (
+    LoneName,
     Reference,
     Unclosed,
     expressions_in,
@@ -24,6 +25,16 @@ _MEMBERS = {
     "failure": ("step", "reason", "message"),
 }
 STEP_MEMBERS = ("outputs", "status", "started", "changed")
+_WORDS = {
+    "inputs": "input",
+    "vars": "variable",
+    "steps": "step",
+    "secrets": "secret",
+    "resources": "resource",
+}
+"""What a member of each is called."""
+_WITHOUT_PARTS = ("inputs", "env", "run", "failure", "secrets")
+_CONSTANTS = {"null": "none", "yes": "true", "on": "true", "no": "false", "off": "false"}
 _IN_VARS = ("inputs", "env", "secrets")
 _IN_PROJECT = ("env", "vars", "secrets")
 _IN_RESOURCES = ("inputs", "vars", "env", "secrets")
@@ -81,6 +92,7 @@ class Names:
     def _values(self, declared: Declared, node: Node, roots: tuple[str, ...]) -> None:
         is_project = declared.source is not self.document.source
         allowed = tuple(root for root in roots if root in _IN_PROJECT) if is_project else roots
+        self._refuse_in_keys(declared.source, node)
         for text in node.texts():
             self._text(declared.source, text, allowed)
         for key, item in _argument_lists(node):
@@ -92,6 +104,8 @@ class Names:
         on_error = step.node.get("on_error")
         self._refuse(on_error.get("continue") if on_error else None, "on_error")
         parameters = step.parameters
+        if parameters:
+            self._refuse_in_keys(step.source, parameters)
         for node in parameters.texts() if parameters else ():
             self._text(step.source, node, _IN_STEPS, step)
         for key, item in _argument_lists(parameters) if parameters else ():
@@ -123,7 +137,9 @@ class Names:
             found = expressions_in(str(node.value))
         except Unclosed as error:
             span = source.part(node, error.fragment)
-            source.error("RB304", str(error), span, "write `${{ … }}`")
+            is_open_inside = "}}" in error.fragment
+            hint = "close the quote or bracket that is open inside it"
+            source.error("RB304", str(error), span, hint if is_open_inside else "write `${{ … }}`")
             return
         for expression in found:
             self._expression(
@@ -151,7 +167,9 @@ class Names:
         try:
             found = references(text)
         except ExpressionInvalid as error:
-            source.error("RB303", f"`{text}`: {error}", source.part(node, fragment))
+            hint = self._lone(error.name) if isinstance(error, LoneName) else error.hint
+            said = f"`{text}`: {error}" if text else str(error)
+            source.error("RB303", said, source.part(node, fragment), hint)
             return
         for reference in found:
             span = _place(source, node, fragment, text, reference)
@@ -183,18 +201,21 @@ class Names:
             where = "in `when`" if is_when else "here"
             return "RB403", f"a secret may not stand {where}", "secrets stand in `with` only"
         if root not in roots:
-            return "RB301", f"there is no `{root}` here", did_you_mean(root, roots)
+            hint = self._full_name(root, roots) or did_you_mean(root, roots)
+            return "RB301", f"there is no `{root}` here", hint
         if "secrets" not in roots and self.is_secret(reference):
             where = "in `when`" if is_when else "here"
             return "RB403", f"`{reference}` is secret and may not stand {where}", None
         known = self._known(root)
         if name not in known:
-            words = {"inputs": "input", "vars": "variable", "secrets": "secret", "steps": "step"}
-            what = words.get(root, "resource" if root == "resources" else f"`{root}`")
-            hint = did_you_mean(name, known)
+            what = _WORDS.get(root)
+            message = f"there is no {what} `{name}`" if what else f"`{root}` has no `{name}`"
+            hint = _name_hint(root, name, known)
             if root == "steps" and name in self.document.source.copies:
                 hint = f"it was written out as {one_of(self.document.planned_ids(name))}"
-            return "RB301", f"there is no {what} `{name}`", hint
+            return "RB301", message, hint
+        if root in _WITHOUT_PARTS and reference.parts[2:] and not reference.parts[2].isdigit():
+            return "RB301", f"`{root}.{name}` has no parts", f"write `{root}.{name}`"
         if root == "steps":
             return self._step_flaw(reference, step)
         if root == "resources":
@@ -205,6 +226,21 @@ class Names:
         """Whether it is of a step that could not be written out, which is noted there."""
         root, name = reference.parts[:2]
         return root == "steps" and self.document.source.copies.get(name) == ()
+
+    def _lone(self, name: str) -> str:
+        """What to write for a name that stands alone."""
+        if name in _IN_ON_FAILURE or name in _IN_STEPS:
+            return f"name what is used of it: `{name}.…`"
+        other = _CONSTANTS.get(name.lower())
+        quoted = f"quote it if it is text: '{name}'"
+        return self._full_name(name, _IN_STEPS) or (f"write `{other}`" if other else quoted)
+
+    def _full_name(self, name: str, roots: Iterable[str]) -> str | None:
+        """The name of an input, step or the like, where its own name alone was written."""
+        for root in roots:
+            if root in _WORDS and name in self._known(root):
+                return f"write `{root}.{name}`"
+        return None
 
     def _known(self, root: str) -> Iterable[str]:
         match root:
@@ -226,12 +262,16 @@ class Names:
     ) -> tuple[str, str, str | None] | None:
         target = self.document.by_id[reference.parts[1]]
         member = reference.parts[2] if len(reference.parts) > 2 else ""
+        outputs = target.kind.outputs if target.kind else None
         if member not in STEP_MEMBERS:
-            shown = f"`{reference}`"
-            return "RB301", f"{shown} is nothing to be used", did_you_mean(member, STEP_MEMBERS)
+            is_output = outputs is not None and member in outputs
+            meant = f"write `steps.{target.id}.outputs.{member}`" if is_output else None
+            hint = meant or did_you_mean(member, STEP_MEMBERS)
+            return "RB301", f"`{reference}` is nothing to be used", hint
         if member == "outputs":
-            outputs = target.kind.outputs if target.kind else None
             name = reference.parts[3] if len(reference.parts) > 3 else ""
+            if not name:
+                return "RB301", f"`{reference}` cannot stand alone", did_you_mean("", outputs or ())
             if outputs is not None and name not in outputs:
                 message = f"step `{target.id}` ({target.kind_name}) has no output `{name}`"
                 return "RB302", message, did_you_mean(name, outputs) or "it has none"
@@ -258,6 +298,15 @@ class Names:
             is_secret = "secrets." in node.value
             source = self.document.source
             source.error("RB403" if is_secret else "RB305", message, node.span, hint)
+
+    def _refuse_in_keys(self, source: Source, node: Node) -> None:
+        for key, entry in node.entries.items():
+            if has_expression(key):
+                message = "an expression may not stand in a key"
+                source.error("RB305", message, entry.key_span, "write the key out")
+            self._refuse_in_keys(source, entry.node)
+        for item in node.items:
+            self._refuse_in_keys(source, item)
 
     def _refuse_secrets(
         self,
@@ -309,6 +358,13 @@ class Names:
             for reference, _fragment in _references_in(text)
             if reference.parts[0] in roots
         )
+
+
+def _name_hint(root: str, name: str, known: Iterable[str]) -> str | None:
+    hint = did_you_mean(name, known)
+    if root != "env" or (hint and hint.startswith("did you mean")):
+        return hint
+    return f"declare an input that has `env: {name}`, and use that"
 
 
 def _references_in(node: Node) -> Iterator[tuple[Reference, str]]:

@@ -29,6 +29,8 @@ def _check_ids(document: Document) -> None:
         if node and first and first is not step:
             line = first.node.span.line
             message = f"duplicate step id `{step.id}`, first on line {line}"
+            if node is first.node.get("id"):
+                message = f"an alias repeats step `{step.id}`, its id included"
             step.source.error("RB308", message, node.span, "give each step an id of its own")
 
 
@@ -156,7 +158,7 @@ def check_undoes(document: Document, undone: Document | None) -> None:
         entry = step.node.entries.get("undoes")
         if entry is None:
             continue
-        if not document.undone_file:
+        if "for" not in document.root.entries:
             message = "`undoes` stands in rollbacks only"
             hint = "say which runbook this one undoes: `for: deploy.yaml`"
             step.source.error("RB310", message, entry.key_span, hint)

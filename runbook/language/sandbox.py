@@ -5,6 +5,7 @@ attributes but the keys of mappings, so nothing of Python can be reached.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ _TESTS = (
 class ExpressionInvalid(ValueError):
     """An expression does not parse, or uses what is not allowed."""
 
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+        """What to write in its place."""
+
 
 def parse(expression: str) -> "nodes.Expr":
     """The syntax tree of an expression, everything in it allowed.
@@ -46,24 +52,51 @@ def parse(expression: str) -> "nodes.Expr":
 
     if len(expression) > MAX_EXPRESSION_CHARACTERS:
         raise ExpressionInvalid(f"longer than {MAX_EXPRESSION_CHARACTERS} characters")
+    if not expression.strip():
+        raise ExpressionInvalid("there is nothing to compute", "write an expression, or nothing")
+    if expression.startswith("{{"):
+        raise ExpressionInvalid("it is not written in `{{ }}`", "leave out `{{` and `}}`")
     try:
         parser = Parser(environment(), expression, state="variable")
         tree = parser.parse_expression()
         if not parser.stream.eos:
-            raise ExpressionInvalid(f"did not expect `{parser.stream.current.value}` there")
+            found = parser.stream.current.value
+            raise ExpressionInvalid(f"did not expect `{found}` there", _WRITTEN.get(found))
     except TemplateSyntaxError as error:
-        message = (error.message or "does not parse").rstrip(".")
-        if "end of template" in message:
-            message = "it ends too early"
-        raise ExpressionInvalid(message[:1].lower() + message[1:]) from error
+        raise _in_plain_words(error.message or "does not parse") from error
     except RecursionError:
         raise ExpressionInvalid("nested too deeply") from None
     _refuse(tree)
     return tree
 
 
+def _in_plain_words(message: str) -> ExpressionInvalid:
+    if "end of template" in message:
+        return ExpressionInvalid("it ends too early")
+    found = re.search(r"^unexpected (?:char )?'(.)'", message)
+    if found:
+        text = found[1]
+        return ExpressionInvalid(f"did not expect `{text}` there", _WRITTEN.get(text))
+    message = message.rstrip(".")
+    return ExpressionInvalid(message[:1].lower() + message[1:])
+
+
+_WRITTEN = {
+    "=": "compare by `==`",
+    "&": "write `and`",
+    "|": "write `or`",
+    "!": "write `not`",
+    "?": "write `a if condition else b`",
+    "$": "write `${{ }}` once, around the whole",
+    **dict.fromkeys("“”‘’„", "write plain quotes: `'`"),
+}
+"""How other languages write it, and how it is written here."""
+
+
 def _refuse(tree: "nodes.Expr") -> None:
     from jinja2 import nodes
+
+    from runbook.language.diagnostics import did_you_mean
 
     allowed = environment()
     joined = 0
@@ -72,14 +105,16 @@ def _refuse(tree: "nodes.Expr") -> None:
         node = pending.pop()
         pending.extend(node.iter_child_nodes())
         if isinstance(node, nodes.Call):
-            raise ExpressionInvalid("calls are not allowed; use a filter, such as `x | lower`")
+            raise ExpressionInvalid("calls are not allowed", "use a filter, such as `x | lower`")
         if isinstance(node, nodes.Pow):
             raise ExpressionInvalid("`**` is not allowed")
         if isinstance(node, nodes.Filter) and node.name not in allowed.filters:
-            known = ", ".join(sorted(allowed.filters))
-            raise ExpressionInvalid(f"there is no filter `{node.name}`; there are: {known}")
+            hint = did_you_mean(node.name, sorted(allowed.filters))
+            raise ExpressionInvalid(f"there is no filter `{node.name}`", hint)
         if isinstance(node, nodes.Test) and node.name not in allowed.tests:
-            raise ExpressionInvalid(f"there is no test `{node.name}`")
+            raise ExpressionInvalid(
+                f"there is no test `{node.name}`", did_you_mean(node.name, sorted(allowed.tests))
+            )
         if isinstance(node, nodes.Concat):
             joined += len(node.nodes)
             if joined > MAX_JOINED:
