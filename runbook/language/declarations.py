@@ -6,8 +6,10 @@ from runbook.core.plan import Json, JsonObject
 from runbook.language.diagnostics import did_you_mean
 from runbook.language.document import Bundle, Declared, Document
 from runbook.language.expressions import has_expression
+from runbook.language.hints import type_hint
 from runbook.language.inputs import check_value
-from runbook.language.source import Node
+from runbook.language.shape import shown
+from runbook.language.source import Node, Source
 
 
 def check_declarations(document: Document) -> None:
@@ -28,30 +30,65 @@ def _check_input(name: str, declared: Declared, declaration: JsonObject) -> None
             message = f"`{pattern.value}` is no regular expression: {error}"
             source.error("RB407", message, pattern.span)
             return
-    if declaration.get("sensitive") is True:
+    if declaration.get("sensitive", False) is not False:
         _check_sensitive(name, declared)
         return
-    bounds = {key: declaration[key] for key in ("minimum", "maximum") if key in declaration}
+    bounds: JsonObject = {
+        key: declaration[key] for key in ("minimum", "maximum") if key in declaration
+    }
     for key, value in bounds.items():
         bare = {"type": declaration.get("type")}
         _check_default(declared, key, bare, value)
+    _check_bounds(declared, bounds)
     if "default" in declaration:
         _check_default(declared, "default", declaration, declaration["default"])
+
+
+def _check_bounds(declared: Declared, bounds: JsonObject) -> None:
+    least, entry = bounds.get("minimum"), declared.node.entries.get("maximum")
+    kind = str(declared.node.text_of("type"))
+    if not entry or not isinstance(least, str | int | float):
+        return
+    try:
+        check_value({"type": kind}, least)
+        check_value({"type": kind}, entry.node.value)
+    except ValueError:
+        return  # which has been reported
+    try:
+        check_value({"type": kind, "minimum": least}, entry.node.value)
+    except ValueError:
+        message = "`maximum` is less than `minimum`"
+        declared.source.error("RB407", message, entry.key_span, "no value fits both")
 
 
 def _check_default(declared: Declared, key: str, declaration: JsonObject, value: Json) -> None:
     node = declared.node.get(key)
     if node is None or not isinstance(value, str | int | float) or node.text == "":
         return
-    if isinstance(value, str) and has_expression(value):
+    if node.is_refused or (isinstance(value, str) and has_expression(value)):
         return
     try:
         check_value(declaration, value)
     except ValueError as error:
-        text = node.text
-        hint = f"quote it: '{text}'" if str(error).startswith("expected a string") else None
         what = f"input `{declared.entry.key}`" if node.span.origin else f"`{key}`"
-        declared.source.error("RB407", f"{what}: {error}", node.span, hint)
+        message = f"{what}: {_as_written(declared.source, error, node)}"
+        declared.source.error("RB407", message, node.span, _default_hint(declaration, node))
+
+
+def _as_written(source: Source, error: ValueError, node: Node) -> str:
+    """The message, with the value as it stands in the file in place of what was read."""
+    expected, _, found = str(error).partition(", found ")
+    return f"{expected}, found {shown(source, node) or found}" if found else expected
+
+
+def _default_hint(declaration: JsonObject, node: Node) -> str | None:
+    words = {"integer": "integer", "number": "number", "boolean": "boolean"}
+    kind = str(declaration.get("type"))
+    if kind in ("string", "choice", "path", "url"):
+        return f"quote it: '{node.text}'" if not isinstance(node.value, str) else None
+    if kind == "boolean" and isinstance(node.value, str) and node.text[:1] in ("'", '"'):
+        return "remove the quotes"
+    return type_hint([words[kind]], (), node, "") if kind in words else None
 
 
 def _check_sensitive(name: str, declared: Declared) -> None:
@@ -72,6 +109,11 @@ def check_bundle(bundle: Bundle) -> None:
     """Note where a runbook and its rollback do not fit together."""
     main, rollback = bundle.main, bundle.rollback
     on_failure = main.root.get("on_failure")
+    named = on_failure.get("runbook") if on_failure else None
+    if rollback and named and rollback.source.path.resolve() == main.source.path.resolve():
+        hint = "name the runbook that undoes this one"
+        main.source.error("RB314", "a runbook is not its own rollback", named.span, hint)
+        return
     if rollback is None or on_failure is None or main.undone_file:
         return
     _check_for(main, rollback)
@@ -86,6 +128,8 @@ def check_bundle(bundle: Bundle) -> None:
             main.source.error("RB410", message, entry.key_span, hint)
         else:
             _check_given(main, entry.node, declared)
+    if given is None and set(on_failure.entries) - {"runbook", "after"}:
+        return  # most likely a misspelt `with`, which has been reported
     for name, declared in rollback.inputs.items():
         is_given = name in entries or "default" in declared.node.entries
         required, sensitive = declared.node.get("required"), declared.node.get("sensitive")
@@ -116,4 +160,5 @@ def _check_given(main: Document, node: Node, declared: Declared) -> None:
     try:
         check_value(declaration, value)
     except (ValueError, re.error) as error:
-        main.source.error("RB410", str(error), node.span)
+        said = f"`{declared.entry.key}`: {_as_written(main.source, ValueError(str(error)), node)}"
+        main.source.error("RB410", said, node.span)

@@ -110,7 +110,8 @@ FINDINGS: dict[str, str] = {
         "`rerun` stands on a kind that fixes it itself, or asks for a probe that there is not."
     ),
     "RB407": (
-        "The declaration of an input contradicts itself: its default or bounds are not of its type."
+        "The declaration of an input contradicts itself: its default or bounds are not of its "
+        "type, or no value fits them."
     ),
     "RB408": "A sensitive input comes by `env`, and has no default.",
     "RB409": "A rollback never starts another rollback, so it has no `on_failure`.",

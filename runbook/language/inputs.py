@@ -137,7 +137,7 @@ def check_value(declaration: JsonObject, value: Json) -> Json:
 
 def _checked_text(declaration: JsonObject, kind: str, text: str) -> str:
     choices = declaration.get("choices")
-    if isinstance(choices, list) and text not in choices:
+    if isinstance(choices, list) and choices and text not in choices:
         raise ValueError(f"expected {one_of(map(str, choices))}, found `{text}`")
     if kind == "url" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s]+", text):
         raise ValueError(f"expected a URL such as https://example.org, found `{text}`")
