@@ -23,9 +23,9 @@ from runbook.language.effects import after_step, effect_of, raw_parameters, reso
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator, Reference, expressions_in, references
 from runbook.language.inputs import declared_defaults
-from runbook.language.names import Names
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval
+from runbook.language.secrecy import is_secret
 from runbook.language.source import Node
 from runbook.registry import Registry
 from runbook.units import parse_duration_s
@@ -168,14 +168,13 @@ def _resource(declared: Declared) -> PlannedResource:
 
 def _computed_vars(plan: Plan, document: Document) -> JsonObject:
     """Each variable's value; one that a secret goes into stays as it was written."""
-    names = Names(document)
     scope = {
         "inputs": plan.inputs,
         "env": {"name": plan.environment, "protected": plan.is_protected},
     }
     return {
         name: declared.node.value
-        if any(map(names.is_secret, _references(declared.node)))
+        if any(is_secret(document, each) for each in _references(declared.node))
         else _computed(name, declared.node.value, scope)
         for name, declared in document.vars.items()
     }

@@ -3,7 +3,7 @@
 Whether an output that exists is surely set by then: unset.py.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from runbook.language.diagnostics import Span, did_you_mean, one_of
@@ -17,6 +17,7 @@ from runbook.language.expressions import (
     references,
 )
 from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.secrecy import is_secret, refuse_in_argument_lists, refuse_misplaced
 from runbook.language.source import Node, Source
 
 _MEMBERS = {
@@ -41,10 +42,6 @@ _IN_RESOURCES = ("inputs", "vars", "env", "secrets")
 _IN_STEPS = ("inputs", "vars", "env", "run", "steps", "secrets", "resources")
 _IN_WHEN = ("inputs", "vars", "env", "run", "steps", "resources")
 _IN_ON_FAILURE = (*_IN_WHEN, "failure")
-_SECRET_ROOTS = ("secrets", "inputs", "vars")
-"""What may make a resource secret; the first two, what may make a variable so."""
-ARGUMENT_LISTS = ("argv", "command", "probe", "shell")
-"""Keys whose value is an argument list, which every user of the machine can read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +92,7 @@ class Names:
         self._refuse_in_keys(declared.source, node)
         for text in node.texts():
             self._text(declared.source, text, allowed)
-        for key, item in _argument_lists(node):
-            self._refuse_secrets(declared.source, item, f"`{key}`, an argument list")
+        refuse_in_argument_lists(self.document, declared.source, node)
 
     def _step(self, step: Step) -> None:
         for key in ("id", "name", "guidance", "irreversible", "uses"):
@@ -108,10 +104,9 @@ class Names:
             self._refuse_in_keys(step.source, parameters)
         for node in parameters.texts() if parameters else ():
             self._text(step.source, node, _IN_STEPS, step)
-        for key, item in _argument_lists(parameters) if parameters else ():
-            self._refuse_secrets(step.source, item, f"`{key}`, an argument list")
-        if step.kind and parameters:
-            self._refuse_misplaced_secrets(step, parameters, step.kind.secrets)
+        if parameters:
+            refuse_in_argument_lists(self.document, step.source, parameters)
+            refuse_misplaced(self.document, step, parameters)
         when = step.node.get("when")
         if when is not None and isinstance(when.value, str):
             self._when(step, when, when.value)
@@ -203,7 +198,7 @@ class Names:
         if root not in roots:
             hint = self._full_name(root, roots) or did_you_mean(root, roots)
             return "RB301", f"there is no `{root}` here", hint
-        if "secrets" not in roots and self.is_secret(reference):
+        if "secrets" not in roots and is_secret(self.document, reference):
             where = "in `when`" if is_when else "here"
             return "RB403", f"`{reference}` is secret and may not stand {where}", None
         known = self._known(root)
@@ -295,9 +290,9 @@ class Names:
         if node is not None and isinstance(node.value, str) and has_expression(node.value):
             message = f"an expression may not stand in `{key}`"
             hint = "expressions stand in `with`, `vars` and `resources`; bare in `when`"
-            is_secret = "secrets." in node.value
+            holds_secret = "secrets." in node.value
             source = self.document.source
-            source.error("RB403" if is_secret else "RB305", message, node.span, hint)
+            source.error("RB403" if holds_secret else "RB305", message, node.span, hint)
 
     def _refuse_in_keys(self, source: Source, node: Node) -> None:
         for key, entry in node.entries.items():
@@ -308,99 +303,12 @@ class Names:
         for item in node.items:
             self._refuse_in_keys(source, item)
 
-    def _refuse_secrets(
-        self,
-        source: Source,
-        node: Node,
-        where: str,
-        hint: str = "pass it by `environment`, or let the program read a file",
-    ) -> None:
-        for text in node.texts():
-            for reference, fragment in _references_in(text):
-                if self.is_secret(reference):
-                    message = f"`{reference}` is secret and may not stand in {where}"
-                    source.error("RB403", message, source.part(text, fragment), hint)
-
-    def _refuse_misplaced_secrets(
-        self, step: Step, parameters: Node, places: Sequence[tuple[str, ...]]
-    ) -> None:
-        """A secret where the kind takes none: it would be printed, recorded, or refused at last."""
-        takers = " or ".join(f"`{'.'.join(place).replace('.*', '')}`" for place in places)
-        hint = f"pass it by {takers}" if takers else f"`{step.kind_name}` takes no secret"
-        for path, node in _texts_with_path(parameters, ()):
-            is_place = any(_leads_to(place, path) for place in places)
-            if not is_place and not any(key in ARGUMENT_LISTS for key in path):
-                self._refuse_secrets(step.source, node, f"`{path[0]}`", hint)
-
-    def is_secret(self, reference: Reference) -> bool:
-        """Whether what a reference gives is secret, or computed from a secret."""
-        root, name = reference.parts[0], reference.parts[1]
-        match root:
-            case "secrets":
-                return True
-            case "inputs":
-                declared = self.document.inputs.get(name)
-                sensitive = declared.node.get("sensitive") if declared else None
-                return sensitive is not None and sensitive.value is True
-            case "vars" | "resources":
-                is_var = root == "vars"
-                known = self.document.vars if is_var else self.document.resources
-                declared = known.get(name)
-                roots = _SECRET_ROOTS[:2] if is_var else _SECRET_ROOTS
-                return declared is not None and self._has_secret(declared.node, roots)
-            case _:
-                return False
-
-    def _has_secret(self, node: Node, roots: tuple[str, ...]) -> bool:
-        return any(
-            self.is_secret(reference)
-            for text in node.texts()
-            for reference, _fragment in _references_in(text)
-            if reference.parts[0] in roots
-        )
-
 
 def _name_hint(root: str, name: str, known: Iterable[str]) -> str | None:
     hint = did_you_mean(name, known)
     if root != "env" or (hint and hint.startswith("did you mean")):
         return hint
     return f"declare an input that has `env: {name}`, and use that"
-
-
-def _references_in(node: Node) -> Iterator[tuple[Reference, str]]:
-    """Every reference in a text that parses, with its expression as written."""
-    try:
-        for expression in expressions_in(str(node.value)):
-            for reference in references(expression.text):
-                yield reference, expression.fragment
-    except ExpressionInvalid:
-        return
-
-
-def _texts_with_path(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Node]]:
-    if isinstance(node.value, str):
-        yield path, node
-    for key, entry in node.entries.items():
-        yield from _texts_with_path(entry.node, (*path, key))
-    for item in node.items:
-        yield from _texts_with_path(item, (*path, "*"))
-
-
-def _leads_to(place: Sequence[str], path: Sequence[str]) -> bool:
-    """Whether a place, in which `*` is any key or item, is that of a path."""
-    if len(place) != len(path):
-        return False
-    return all(wanted in ("*", key) for wanted, key in zip(place, path, strict=True))
-
-
-def _argument_lists(node: Node) -> Iterator[tuple[str, Node]]:
-    for key, entry in node.entries.items():
-        if key in ARGUMENT_LISTS:
-            yield key, entry.node
-        else:
-            yield from _argument_lists(entry.node)
-    for item in node.items:
-        yield from _argument_lists(item)
 
 
 def _place(source: Source, node: Node, fragment: str, text: str, reference: Reference) -> Span:
