@@ -1,4 +1,4 @@
-"""The real ground: a Docker engine, Compose, and images of PostgreSQL, MinIO, Redis and Python.
+"""The real ground: a Docker engine, Compose, images of PostgreSQL, MinIO, Redis, Python; an editor.
 
 `python -m tests.real.ground` sets up what is missing, and is done at once where nothing is. Nothing
 comes from an image registry: base images are made by debootstrap, MinIO by `go install`. What is
@@ -28,6 +28,7 @@ CACHE = Path(
 RECIPE_LABEL = "runbook.recipe"
 MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+EDITOR = "yaml-language-server@1.25.0"
 OLDEST_COMPOSE = (2, 20)
 _DAEMON_PATIENCE_S = 60.0
 
@@ -210,6 +211,19 @@ def install_go(module: str) -> Path:
     return place
 
 
+def install_editor() -> Path:
+    """The language server that editors use for YAML, in the cache."""
+    place = CACHE / EDITOR.replace("@", "-")
+    server = place / "node_modules" / EDITOR.partition("@")[0] / "bin" / EDITOR.partition("@")[0]
+    if not server.exists():
+        if shutil.which("npm") is None:
+            _apt("nodejs", "npm")
+        with tempfile.TemporaryDirectory(dir=CACHE) as made:
+            run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", made, EDITOR)
+            shutil.copytree(made, place, symlinks=True, dirs_exist_ok=True)
+    return server
+
+
 def build_minio(image: str, base: str) -> None:
     """MinIO's server on a base."""
     recipe = digest(IMAGES / "minio", base, MINIO)
@@ -246,6 +260,10 @@ def _s3() -> None:
     install_go(VERSITYGW)
 
 
+def _editor() -> None:
+    install_editor()
+
+
 def set_up(tell: Callable[[str], None] = lambda _line: None) -> None:
     """Everything, in no time where it is there already; raises GroundMissing."""
     began = time.monotonic()
@@ -264,6 +282,7 @@ def set_up(tell: Callable[[str], None] = lambda _line: None) -> None:
             for done in [pool.submit(timed, name, work) for name, work in parts.items()]:
                 done.result()
         timed("minio", _minio)
+        timed("editor", _editor)
     tell(f"the real ground is there ({time.monotonic() - began:.1f} s)")
 
 
