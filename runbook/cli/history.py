@@ -6,7 +6,7 @@ from runbook.app import App, open_app
 from runbook.cli.driving import recording_of, rollback_of
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.journal import RunFilter
-from runbook.errors import ExitStatus
+from runbook.errors import ExitStatus, JournalUnreadable
 from runbook.report.document import run_row
 from runbook.report.table import columns
 from runbook.report.view import RunView, view_run
@@ -23,7 +23,7 @@ from runbook.units import format_duration
 def history(options: Options, /, *, limit: int) -> ExitStatus:
     """List runs, newest first."""
     with open_app(options.settings(), is_read_only=True) as app:
-        views = recent_views(app, limit)
+        views = recent_views(app, limit, options)
     if options.output == "json":
         options.answer_json("history", {"runs": [run_row(view) for view in views]})
     elif not views:
@@ -36,10 +36,16 @@ def history(options: Options, /, *, limit: int) -> ExitStatus:
 _HEADER = ("RUN", "RUNBOOK", "END", "STARTED", "TOOK", "BY")
 
 
-def recent_views(app: App, limit: int) -> list[RunView]:
-    """The newest runs."""
-    runs = [app.ledger.recorded(s.run_id) for s in app.ledger.runs(RunFilter(limit=limit))]
-    return [view_run(recording_of(run), rollback=rollback_of(app, run)) for run in runs]
+def recent_views(app: App, limit: int, options: Options) -> list[RunView]:
+    """The newest runs; of one that is damaged only that."""
+    views = []
+    for summary in app.ledger.runs(RunFilter(limit=limit)):
+        try:
+            run = app.ledger.recorded(summary.run_id)
+            views.append(view_run(recording_of(run), rollback=rollback_of(app, run)))
+        except JournalUnreadable as error:
+            options.say(f"left out: {summary.run_id}: {error.message}")
+    return views
 
 
 def _row(view: RunView) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def _show_run(options: Options, app: App, run: Recorded) -> None:
 def _show_all(options: Options, app: App) -> None:
     unfinished = [_view(app, run) for run in app.ledger.unfinished()]
     unfinished.sort(key=lambda view: view.end not in _OPEN)
-    finished = next((view for view in recent_views(app, 20) if _is_finished(view)), None)
+    finished = next((view for view in recent_views(app, 20, options) if _is_finished(view)), None)
     if options.output == "json":
         options.answer_json("status", _document(options, app, unfinished, finished))
         return

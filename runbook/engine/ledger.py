@@ -8,7 +8,7 @@ from uuid import uuid4
 from runbook.core.amendment import obstacles, plan_of
 from runbook.core.events import Event, Outcome, PlanAmended, RunFinished, RunStarted, Undone
 from runbook.core.journal import Batch, Journal, RunFilter, RunSummary
-from runbook.core.machine import apply, fold
+from runbook.core.machine import IllegalEvent, apply, fold
 from runbook.core.plan import JsonObject, OnFailure, Plan
 from runbook.core.state import Phase, RunState, facts, failed_step
 from runbook.engine.standing import (
@@ -17,7 +17,13 @@ from runbook.engine.standing import (
     has_changed_anything,
     standing,
 )
-from runbook.errors import AmendmentRefused, ClaimHeld, RollbackRefused, RunUnknown
+from runbook.errors import (
+    AmendmentRefused,
+    ClaimHeld,
+    JournalUnreadable,
+    RollbackRefused,
+    RunUnknown,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +72,18 @@ class Ledger:
         return self.journal.runs(run_filter)
 
     def recorded(self, run_id: str) -> Recorded:
-        """A run with its plan and state."""
+        """A run with its plan and state; raises JournalUnreadable where an event is missing."""
         events = self.journal.read(run_id)
-        first = events[0]
-        assert isinstance(first, RunStarted), first
-        state = fold(first.plan, events)
+        first = events[0] if events else None
+        try:
+            if not isinstance(first, RunStarted):
+                raise IllegalEvent("it does not begin with its start")
+            state = fold(first.plan, events)
+        except IllegalEvent as error:
+            raise JournalUnreadable(
+                f"run `{run_id}` is damaged in the journal: {error}",
+                hint="the other runs are not touched by it; put the journal's backup in its place",
+            ) from error
         return Recorded(run_id=run_id, plan=plan_of(events), events=events, state=state)
 
     def find(self, prefix: str) -> Recorded:

@@ -18,7 +18,7 @@ def test_a_bug_leaves_its_traceback_in_a_file_for_its_owner(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("run", "runbooks/ok.yaml")
-    monkeypatch.setattr(history_module, "recent_views", lambda _app, _limit: 1 // 0)
+    monkeypatch.setattr(history_module, "recent_views", lambda *_: 1 // 0)
 
     said = cli("history")
 
@@ -58,7 +58,7 @@ def test_an_invalid_runbook_is_a_json_document_with_its_findings(cli: Any, proje
 
 
 def test_what_is_unfit_ends_with_7(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_app: object, _limit: int) -> None:
+    def refuse(*_arguments: object) -> None:
         raise Unfit("the disk is full", hint="make room\nrunbook status")
 
     monkeypatch.setattr(history_module, "recent_views", refuse)
@@ -74,7 +74,7 @@ def test_what_is_unfit_ends_with_7(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_ctrl_c_outside_a_run_ends_with_130(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_app: object, _limit: int) -> None:
+    def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(history_module, "recent_views", interrupt)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -203,3 +204,33 @@ def test_delays_that_no_clock_can_hold_are_bounded(desk: Desk) -> None:
 
     assert told.status == 2, told.text
     assert "`factor`" in told.err
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM event", "UPDATE event SET body = '{}'"])
+def test_a_damaged_run_leaves_the_others_readable(desk: Desk, damage: str) -> None:
+    step = "{id: a, uses: wait, with: {for: 1ms}}"
+    for name in ("old", "new"):
+        desk.write(f"{name}.yaml", f"runbook: v1\nname: {name}\nsteps:\n  - {step}\n")
+        assert desk.runbook("run", f"{name}.yaml").status == 0
+    old = desk.history()[0]["id"]
+    journal = sqlite3.connect(desk.state / "journal.db")
+    guards = journal.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    ).fetchall()
+    with journal:
+        for name, _sql in guards:
+            journal.execute(f"DROP TRIGGER {name}")
+        journal.execute(f"{damage} WHERE run_id = ? AND seq = 1", (old,))
+        for _name, sql in guards:
+            journal.execute(sql)
+    journal.close()
+
+    listed, status, shown = (
+        desk.runbook(*words) for words in (["history"], ["status"], ["status", old])
+    )
+
+    assert (listed.status, status.status) == (0, 0), listed.text + status.text
+    assert "new-" in listed.out
+    assert old in listed.err
+    assert (shown.status, "RB603" in shown.err) == (2, True), shown.text
+    assert desk.runbook("run", "new.yaml").status == 0
