@@ -116,7 +116,9 @@ def _plan(bundle: Bundle, document: Document, inputs: JsonObject) -> Plan:
 
 def _project_name(document: Document) -> str:
     named = document.project.root.text_of("project") if document.project else None
-    return named or document.source.path.absolute().parent.name
+    folder = document.source.path.absolute().parent
+    # `runbooks` is what everybody calls that folder: its name tells no two projects apart.
+    return named or (folder.name == "runbooks" and folder.parent.name) or folder.name
 
 
 def _lock(document: Document) -> str | None:

@@ -207,12 +207,13 @@ def test_the_lock_is_the_project_with_its_environment(compile_text: Compile) -> 
     assert compile_text(text, environment="prod").lock == "shop/prod"
 
 
-def test_without_a_project_the_folder_is_the_project(
-    compile_text: Compile,
+def test_without_a_project_the_folder_is_the_project_or_the_one_above(
+    compile_text: Compile, tmp_path: Path
 ) -> None:
     plan = compile_text(HEAD + "steps:\n" + LOOK, project=None)
 
-    assert plan.project == "runbooks"
+    assert Path(plan.source).parent == tmp_path / "runbooks"
+    assert plan.project == tmp_path.name
 
 
 def test_the_way_back_is_pinned_with_the_finally_steps(compile_text: Compile) -> None:
