@@ -1,6 +1,7 @@
 """What every room's tests share: waiting for the world, golden files, real services."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--update` rewrites golden files, `--generate` what is generated from the code."""
     parser.addoption("--update", action="store_true", help="rewrite golden files")
     parser.addoption("--generate", action="store_true", help="write generated files anew")
+
+
+def pytest_configure() -> None:
+    """Started by `nohup` or by `&`, we ignore these, and so would all that the tests start."""
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
+    for number, handler in heard.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(trylast=True)

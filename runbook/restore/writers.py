@@ -138,7 +138,7 @@ def without_users(volume: str, ctx: Context) -> Iterator[None]:
     recorded = (ctx.progress or {}).get("stopped")
     ids = [str(each) for each in recorded] if isinstance(recorded, list) else []
     with docker.engine() as client:
-        users = client.containers.list(filters={"volume": volume})
+        users = client.containers.list(ignore_removed=True, filters={"volume": volume})
         ids += [str(each.id) for each in users if str(each.id) not in ids]
         ctx.record_progress({"stopped": [*ids]})
         for container in users:
@@ -148,6 +148,9 @@ def without_users(volume: str, ctx: Context) -> Iterator[None]:
         yield
     finally:
         with docker.engine() as client:
-            for container in client.containers.list(all=True, filters={"volume": volume}):
+            there = client.containers.list(
+                all=True, ignore_removed=True, filters={"volume": volume}
+            )
+            for container in there:
                 if str(container.id) in ids:
                     container.start()

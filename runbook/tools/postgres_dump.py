@@ -125,7 +125,8 @@ def remove_containers(operation: str) -> None:
 
     with docker.engine() as client:
         label = f"{docker.OPERATION_LABEL}={operation}"
-        for container in client.containers.list(all=True, filters={"label": label}):
+        found = client.containers.list(all=True, ignore_removed=True, filters={"label": label})
+        for container in found:
             try:
                 container.remove(force=True, v=True)
             except APIError as error:

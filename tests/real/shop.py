@@ -28,7 +28,7 @@ vars:
   frontend: http://127.0.0.1:{frontend}
   prometheus: http://127.0.0.1:{backend}
   grafana: http://127.0.0.1:{backend}
-  ready_within: 10s
+  ready_within: 25s
   migrate: [python3, migrate.py]
 secrets:
   db_password: {{env: POSTGRES_PASSWORD}}
