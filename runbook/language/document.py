@@ -292,9 +292,13 @@ def _file(source: Source, node: Node) -> Path | None:
     """The file that a node names, beside the one that the node lies in."""
     folder = (node.span.origin or source).path.parent
     path = Path(normpath(folder / str(node.value)))
-    if "\0" not in str(path) and path.is_file():
-        return path
-    message = f"there is no runbook `{node.value}`"
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # too long for a file's name, or with a NUL in it
+        pass
+    name = str(node.value)
+    message = f"there is no runbook `{name if len(name) <= 60 else f'{name[:60]}…'}`"
     source.error("RB313", message, node.span, _near_file(path))
     return None
 
