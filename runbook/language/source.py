@@ -3,6 +3,7 @@
 How the tree is made: reading.py.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -119,8 +120,8 @@ class Source:
         return Diagnostic(
             code=code,
             severity=severity,
-            message=message,
-            hint=hint,
+            message=_visible(message),
+            hint=_visible(hint) if hint else hint,
             file=self.file,
             line=span.line,
             column=span.column,
@@ -151,6 +152,16 @@ class Source:
         return replace(
             span, line=line, column=column, end_line=line, end_column=column + len(fragment)
         )
+
+
+def _visible(text: str) -> str:
+    """A text with its control characters, which quoted text may hold, as escapes: a terminal
+    would obey them.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def _mask(text: str, mask: Span, line: int) -> str:
