@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -65,6 +67,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _shortness(item: pytest.Item) -> int:
     marks = {mark.name for mark in item.iter_markers()}
     return 2 - len(marks & {"real", "slow"})
+
+
+@contextmanager
+def small_tmpfs(place: Path, options: str) -> Iterator[None]:
+    """A file system in memory, mounted there for the while; where none can be, CI fails."""
+    argv = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    made = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        assert not is_ci(), f"no tmpfs can be mounted: {made.stderr}"
+        pytest.skip(f"no tmpfs can be mounted: {made.stderr}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def is_ci() -> bool:

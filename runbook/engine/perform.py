@@ -217,7 +217,9 @@ class Attempt:
         try:
             json.dumps(dumped, allow_nan=False, ensure_ascii=False).encode()
         except ValueError as error:
-            raise KindBroken(f"its outputs cannot be recorded: {error}") from error
+            # It has done its work: another attempt would do it twice.
+            message = f"its outputs cannot be recorded: {error}"
+            raise KindBroken(message, is_retryable=False) from error
         return dumped
 
 

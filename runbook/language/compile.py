@@ -21,11 +21,11 @@ from runbook.language.checking import read_valid
 from runbook.language.document import Bundle, Declared, Document, Step
 from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
 from runbook.language.environments import other_bases
-from runbook.language.expressions import Evaluator, Reference, expressions_in, references
+from runbook.language.expressions import Evaluator
 from runbook.language.inputs import declared_defaults
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval
-from runbook.language.secrecy import is_secret
+from runbook.language.secrecy import holds_secret
 from runbook.language.source import Node
 from runbook.registry import Registry
 from runbook.units import parse_duration_s
@@ -176,7 +176,7 @@ def _computed_vars(plan: Plan, document: Document) -> JsonObject:
     }
     return {
         name: declared.node.value
-        if any(is_secret(document, each) for each in _references(declared.node))
+        if holds_secret(document, declared.node)
         else _computed(name, declared.node.value, scope)
         for name, declared in document.vars.items()
     }
@@ -188,12 +188,6 @@ def _computed(name: str, value: Json, scope: Mapping[str, object]) -> Json:
     except ParametersInvalid as error:
         raise InputError(f"variable `{name}`: {error.message}", hint=error.hint) from error
     return computed
-
-
-def _references(node: Node) -> Iterator[Reference]:
-    for text in node.texts():
-        for expression in expressions_in(str(text.value)):
-            yield from references(expression.text)
 
 
 def _sources(bundle: Bundle) -> dict[str, str]:

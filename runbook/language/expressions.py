@@ -4,6 +4,7 @@ What may stand in one, and how it is bounded: sandbox.py. Whether its names exis
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,14 @@ def references(expression: str) -> tuple[Reference, ...]:
     found = _Walk(expression)
     found.visit(tree, frozenset(), is_optional=False)
     return tuple(found.references)
+
+
+def references_in(text: str) -> Iterator[tuple[Reference, str]]:
+    """Every reference in a text, with its expression as written; what does not parse has none."""
+    with suppress(ExpressionInvalid):
+        for expression in expressions_in(text):
+            for reference in references(expression.text):
+                yield reference, expression.fragment
 
 
 @dataclass(slots=True)

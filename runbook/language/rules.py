@@ -119,9 +119,16 @@ def _check_after(document: Document) -> None:
     named = entry.node.get("after")
     if named and isinstance(named.value, str):
         main = [step.id for step in document.steps if step.id and not step.is_finally]
-        if document.planned_ids(named.value)[-1] not in main:
+        meant = document.planned_ids(named.value)
+        if meant[-1] not in main:
             hint = did_you_mean(named.value, main)
             document.source.error("RB309", f"there is no step `{named.value}`", named.span, hint)
+            return
+        over = {step.id for step in document.by_id[meant[-1]].before()}
+        if not over.issuperset(meant[:-1]):
+            message = f"`{named.value}` became steps that run at the same time: none is the last"
+            hint = "name a step that stands after them"
+            document.source.error("RB309", message, named.span, hint)
     elif named is None and document.steps and after_step(document) is None:
         message = "the first step changes something already, so nothing tells when to roll back"
         hint = "begin with a step that only reads, such as `preflight`, or say `after`"

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from runbook.language.document import Document, Step
-from runbook.language.expressions import Reference, expressions_in, references
-from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.expressions import Reference, references_in
 from runbook.language.source import Node, Source
 
 _ROOTS = ("secrets", "inputs", "vars")
@@ -28,16 +27,17 @@ def is_secret(document: Document, reference: Reference) -> bool:
             is_var = root == "vars"
             declared = (document.vars if is_var else document.resources).get(name)
             roots = _ROOTS[:2] if is_var else _ROOTS
-            return declared is not None and _holds_secret(document, declared.node, roots)
+            return declared is not None and holds_secret(document, declared.node, roots)
         case _:
             return False
 
 
-def _holds_secret(document: Document, node: Node, roots: tuple[str, ...]) -> bool:
+def holds_secret(document: Document, node: Node, roots: tuple[str, ...] = _ROOTS) -> bool:
+    """Whether anything that a node refers to, among these roots, is secret."""
     return any(
         is_secret(document, reference)
         for text in node.texts()
-        for reference, _fragment in _references_in(text)
+        for reference, _fragment in references_in(str(text.value))
         if reference.parts[0] in roots
     )
 
@@ -64,20 +64,10 @@ def refuse_misplaced(document: Document, step: Step, parameters: Node) -> None:
 
 def _refuse(document: Document, source: Source, node: Node, where: str, hint: str) -> None:
     for text in node.texts():
-        for reference, fragment in _references_in(text):
+        for reference, fragment in references_in(str(text.value)):
             if is_secret(document, reference):
                 message = f"`{reference}` is secret and may not stand in {where}"
                 source.error("RB403", message, source.part(text, fragment), hint)
-
-
-def _references_in(node: Node) -> Iterator[tuple[Reference, str]]:
-    """Every reference in a text that parses, with its expression as written."""
-    try:
-        for expression in expressions_in(str(node.value)):
-            for reference in references(expression.text):
-                yield reference, expression.fragment
-    except ExpressionInvalid:
-        return
 
 
 def _texts_with_path(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Node]]:

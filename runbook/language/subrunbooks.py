@@ -5,12 +5,12 @@ id `backup` becomes `backup_dump`); their inputs and variables are replaced by w
 What the runbook has under `outputs` stands for `steps.backup.outputs`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runbook.language.diagnostics import Span, did_you_mean
-from runbook.language.expressions import has_expression
+from runbook.language.expressions import has_expression, references_in
 from runbook.language.inputs import check_value
 from runbook.language.merging import placed_in, with_entries, with_entry, with_items
 from runbook.language.rewriting import Resolve, as_expression, keys_text, literal, rewritten_step
@@ -59,7 +59,7 @@ def use(
     prefix = step.text_of("id") or ""
     body = runbook.root.get("steps")
     written = body.items if body else []
-    ids = {each: f"{prefix}_{each}" for each in _ids(written)}
+    ids = {each: f"{prefix}_{each}" for each in step_ids(written)}
     resolve = _resolver(runbook, inputs, ids)
     nodes = [placed_in(node, runbook.source) for node in written]
     outputs = runbook.root.mapping("outputs")
@@ -74,15 +74,28 @@ def use(
         return None  # the runbook's own check says why
 
 
-def adopt(root: Node, source: Source, project: Source | None, runbook: "Document") -> Node:
-    """A runbook's root with the resources and secrets of one that it uses."""
+def adopt(
+    root: Node,
+    source: Source,
+    project: Source | None,
+    runbook: "Document",
+    variables: Mapping[str, Entry],
+) -> Node:
+    """A runbook's root with the resources and secrets of one that it uses.
+
+    `variables` are those of the runbook that uses it: a resource is computed from them.
+    """
     for key in _ADOPTED:
         own = dict(project.root.mapping(key)) if project else {}
         own |= root.mapping(key)
         for name, declared in getattr(runbook, key).items():
             there = own.get(name)
             entry = _placed(declared)
-            if there is None:
+            other = _means_another(declared, runbook, variables)
+            if other:
+                message = f"`{name}` depends on `{other}`, which is another one where it is used"
+                source.error("RB317", message, entry.key_span, "write its value out")
+            elif there is None:
                 section = root.entries.get(key) or Entry(key, entry.key_span, Node(entry.key_span))
                 entries = {**section.node.entries, name: entry}
                 root = with_entry(root, replace(section, node=with_entries(section.node, entries)))
@@ -222,20 +235,43 @@ def _condition(node: Node) -> str:
     return str(node.value).lower() if isinstance(node.value, bool) else str(node.value).strip()
 
 
-def _ids(nodes: Sequence[Node]) -> Iterator[str]:
+def step_ids(nodes: Iterable[Node]) -> Iterator[str]:
+    """The ids of steps, and of those in groups and loops among them."""
     for node in nodes:
         written = node.text_of("id")
         if written is not None:
             yield written
-        for key in ("parallel", "steps"):
+        for key in ("parallel", "steps", "for_each"):
             inner = node.get(key)
-            yield from _ids(inner.items) if inner else ()
+            yield from step_ids(inner.items or [inner]) if inner else ()
 
 
 def _placed(declared: "Declared") -> Entry:
     entry = declared.entry
     span = replace(entry.key_span, origin=entry.key_span.origin or declared.source)
     return Entry(entry.key, span, placed_in(entry.node, declared.source))
+
+
+def _means_another(
+    declared: "Declared", runbook: "Document", variables: Mapping[str, Entry]
+) -> str | None:
+    """What a resource is computed from that is not the same in the runbook that uses its own."""
+    for text in declared.node.texts():
+        for reference, _fragment in references_in(str(text.value)):
+            root, name = reference.parts[:2]
+            if root == "inputs":
+                return str(reference)
+            if root == "vars" and not _is_same_variable(name, runbook, variables):
+                return str(reference)
+    return None
+
+
+def _is_same_variable(name: str, runbook: "Document", variables: Mapping[str, Entry]) -> bool:
+    own, other = runbook.vars.get(name), variables.get(name)
+    if own is None or other is None or own.node.value != other.node.value:
+        return False
+    used = (each for text in own.node.texts() for each, _ in references_in(str(text.value)))
+    return not any(reference.parts[0] == "inputs" for reference in used)
 
 
 def _is_same(own: Node, other: Node, source: Source, declared: "Declared") -> bool:

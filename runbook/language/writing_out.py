@@ -20,7 +20,7 @@ from runbook.language.expressions import Expression, references, split
 from runbook.language.merging import with_entry, with_items
 from runbook.language.rewriting import Resolve, literal, rewritten, rewritten_step
 from runbook.language.source import Entry, Node, Source
-from runbook.language.subrunbooks import KIND, Used, adopt, outputs_resolver, use
+from runbook.language.subrunbooks import KIND, Used, adopt, outputs_resolver, step_ids, use
 
 if TYPE_CHECKING:
     from runbook.language.document import Document
@@ -47,7 +47,7 @@ def write_out(source: Source, project: Source | None, read: Read) -> Source:
     items = writer.sequence(entry.node.items, _Turn())
     root = with_entry(source.root, replace(entry, node=with_items(entry.node, items)))
     for runbook in writer.runbooks:
-        root = adopt(root, source, project, runbook)
+        root = adopt(root, source, project, runbook, writer.vars)
     if writer.used:
         root = _with_outputs(root, outputs_resolver(source, writer.used))
     return replace(source, root=root, copies=dict(writer.copies), used=writer.sources())
@@ -160,7 +160,7 @@ class _Writer:
     def _loop(self, node: Node, loop: Node, turn: _Turn) -> list[Node]:
         name, body = loop.text_of("as") or "", loop.get("steps")
         items = self._items(loop.get("in"), turn)
-        written = list(_ids_in(body)) if body else []
+        written = list(step_ids(body.items)) if body else []
         for each in written:
             self.copies.setdefault(each, ())
         if not self._is_free(name, loop.get("as"), turn) or items is None or body is None:
@@ -278,17 +278,6 @@ def _with(node: Node, key: str, value: Node) -> Node:
 def _branch_of(place: Node, steps: list[Node]) -> Node:
     group = Node(place.span)
     return _with(group, "steps", with_items(group, steps))
-
-
-def _ids_in(body: Node) -> Iterable[str]:
-    for node in body.items:
-        written = node.text_of("id")
-        if written is not None:
-            yield written
-        for key in ("parallel", "steps", "for_each"):
-            inner = node.get(key)
-            if inner is not None:
-                yield from _ids_in(inner.get("steps") or inner)
 
 
 def _labels(items: Sequence[Json]) -> list[str]:

@@ -172,9 +172,9 @@ def _keep_what_came_since(spec: GitCheckout, begun: _Begun, ctx: Context) -> _Be
     newest = kept_changes.newest_checkout(ctx.state_dir, path)
     own = newest if newest is not None and newest.operation == ctx.operation else None
     lost = kept_changes.losses(path, head, begun.target, own)
-    known = kept_changes.kept_files(begun.kept)
     if not lost:
         return begun
+    known = kept_changes.kept_files(begun.kept)
     place = str(_keep(spec, ctx, head, lost))
     if known <= {*lost.changed, *lost.untracked} and head == begun.previous:
         begun = replace(begun, kept=place)

@@ -248,11 +248,20 @@ def listen_on(streams: list[Stream]) -> None:
     # Neither the lock nor the command's stdin is held any longer.
     for descriptor, stream in enumerate(streams):
         stream.source = os.dup2(stream.source, descriptor)
-    os.closerange(len(streams), os.sysconf("SC_OPEN_MAX"))
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # pathlib takes time to load
+        if int(name) >= len(streams):
+            _close(int(name))
     while streams:
         select.select([stream.source for stream in streams], (), ())
         streams = [stream for stream in streams if stream.drain(is_kept=False)]
     os._exit(0)
+
+
+def _close(descriptor: int) -> None:
+    try:  # noqa: SIM105  # contextlib takes time to load
+        os.close(descriptor)
+    except OSError:
+        pass  # that of the listing itself
 
 
 def _adopt_orphans() -> None:

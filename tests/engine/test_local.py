@@ -24,7 +24,7 @@ from runbook.core.events import (
 )
 from runbook.core.journal import Batch, Journal
 from runbook.core.machine import fold
-from runbook.core.plan import Effect, Plan, PlannedStep, Rerun, Retry
+from runbook.core.plan import Effect, JsonObject, Plan, PlannedStep, Rerun, Retry
 from runbook.core.state import Phase, RunState, Status
 from runbook.engine.local import LocalRuntime
 from runbook.engine.lock import Lock, Owner, acquire
@@ -61,6 +61,8 @@ class Trace(Spec):
     """Whether it ends by a question."""
     waits_s: float = 0.0
     """How long it takes, listening to its context."""
+    leaves_a_surrogate: bool = False
+    """Whether its outputs are what no journal can hold."""
 
 
 class Traced(Outputs):
@@ -78,7 +80,7 @@ def make_registry(world: Path) -> Registry:
             write(world, f"{ctx.step_id} failed")
             raise CheckFailed("not yet", changed=False)
         write(world, f"{ctx.step_id} did")
-        outputs = Traced(line=ctx.operation)
+        outputs = Traced(line="\ud800" if spec.leaves_a_surrogate else ctx.operation)
         return Question("sure?", outputs) if spec.asks else outputs
 
     def probe(_spec: Trace, ctx: Context) -> Done[Traced] | NotDone | Unknown:
@@ -264,6 +266,18 @@ def test_a_failed_attempt_is_repeated_after_its_delay(bench: Bench) -> None:
 
     assert read(bench.world) == ["one failed", "one failed", "one did"]
     assert ending.state.steps["one"].attempt == 3
+
+
+def test_a_step_whose_outputs_cannot_be_recorded_is_not_done_twice(bench: Bench) -> None:
+    params: JsonObject = {"leaves_a_surrogate": True}
+    bench.start(step("one", params=params, retry=Retry(attempts=3, delay_s=0.01)))
+
+    ending = bench.drive()
+
+    failure = ending.state.steps["one"].failure
+    assert failure is not None
+    assert "cannot be recorded" in failure.message
+    assert read(bench.world) == ["one did"]
 
 
 def test_a_step_whose_when_does_not_hold_is_skipped(bench: Bench) -> None:

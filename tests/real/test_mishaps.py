@@ -1,13 +1,12 @@
 """What goes wrong around a deploy on the real stack: a second journal, broken services, no room."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import is_ci
+from tests.conftest import small_tmpfs
 from tests.real.conftest import MakeStack
 from tests.real.shop import Shop
 
@@ -94,20 +93,12 @@ def test_a_state_directory_without_room_is_refused_before_anything_changes(
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=False
-    )
-    if mounted.returncode != 0 and not is_ci():
-        pytest.skip("only root can mount a small file system")
-    assert mounted.returncode == 0
     before = shop.world()
     journal = (shop.state / "journal.id").read_text().strip()
     shop.runbook("abort", "--journal", journal, "--reason", "another state directory")
 
-    try:
+    with small_tmpfs(small, "size=4m"):
         told = shop.runbook("--state-dir", str(small / "state"), *shop.deploying("v3"))
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
     assert told.status == 7, told.text
     assert "are free" in told.text

@@ -1,6 +1,5 @@
 """The disk is full, the server dies: PostgreSQL's way back fails, touches nothing, and goes on."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from runbook.errors import StepError
 from runbook.steps import backup_db, restore_db
 from runbook.steps.backup_db import BackupDb
 from runbook.steps.restore_db import RestoreDb
+from tests.conftest import small_tmpfs
 from tests.real.conftest import MakeStack
 from tests.real.postgres_shop import COMPOSE, MakeShop, Shop
 
@@ -35,11 +35,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 260 MB for a server's data."""
     mount = tmp_path / "small"
     mount.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=260m,mode=0777", "tmpfs", str(mount)]
-    if subprocess.run(argv, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a small tmpfs cannot be mounted here: this needs root")
-    yield mount
-    subprocess.run(["umount", "-l", mount], check=True)
+    with small_tmpfs(mount, "size=260m,mode=0777"):
+        yield mount
 
 
 def test_a_full_disk_during_the_backup_is_said_and_leaves_nothing_that_counts(

@@ -1,13 +1,12 @@
 """A state directory on a disk that is full: a clear error, nothing lost, and room lets it go on."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.conftest import is_ci
+from tests.conftest import small_tmpfs
 from tests.scenarios.conftest import ROLLBACK, WAIT_FOR_GATE, Desk, Place, Shop, deploy_with
 
 pytestmark = pytest.mark.slow
@@ -19,22 +18,15 @@ STEPS = 12
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[Place], None]]:
     """Puts a place's state directory on a small tmpfs."""
-    mounted: list[Place] = []
+    with ExitStack() as mounted:
 
-    def mount(place: Place) -> None:
-        place.state.mkdir()
-        words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_KIB}k", "tmpfs", str(place.state)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            assert not is_ci(), f"no tmpfs can be mounted: {done.stderr}"
-            pytest.skip(f"no tmpfs can be mounted: {done.stderr}")
-        mounted.append(place)
+        def mount(place: Place) -> None:
+            place.state.mkdir()
+            mounted.enter_context(small_tmpfs(place.state, f"size={SIZE_KIB}k"))
+            # Before it is unmounted: what runs is known by the state directory alone.
+            mounted.callback(place.clean_up)
 
-    yield mount
-    for place in mounted:
-        # What runs is known by the state directory alone.
-        place.clean_up()
-        subprocess.run(["umount", "--lazy", str(place.state)], check=True)
+        yield mount
 
 
 def fill(place: Place) -> None:

@@ -23,6 +23,7 @@ from runbook.resources import Directory, Sqlite
 from runbook.secret import Secret
 from runbook.tools.files import write_durably
 from runbook.tools.process import Command, Completed
+from tests.conftest import small_tmpfs
 
 
 @dataclass(kw_only=True)
@@ -271,12 +272,5 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
     mount = tmp_path / "small"
     mount.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", mount],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        pytest.skip("a small tmpfs cannot be mounted here: this needs root")
-    yield mount
-    subprocess.run(["umount", "-l", mount], check=True)
+    with small_tmpfs(mount, "size=2m,mode=0700"):
+        yield mount

@@ -16,6 +16,7 @@ from runbook.errors import TimedOut, Unfit
 from runbook.secret import Secret
 from runbook.tools import supervisor
 from runbook.tools.process import Command, Exit, Gone, Supervised, output
+from tests.conftest import small_tmpfs
 
 
 def sh(script: str, *, grace_s: float = 5.0, **environment: str | Secret) -> Command:
@@ -364,8 +365,7 @@ def command_lines_with(text: str) -> list[str]:
 def test_where_memory_is_full_the_newest_output_is_kept(directory: Path, tmp_path: Path) -> None:
     full = tmp_path / "memory"
     full.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", full], check=True)
-    try:
+    with small_tmpfs(full, "size=1m"):
         script = "head -c 3000000 /dev/zero | tr '\\0' x; printf end"
         environ = os.environ | {"XDG_RUNTIME_DIR": str(full)}
         supervised = Supervised.start(sh(script), directory, 30, environ=environ)
@@ -376,8 +376,6 @@ def test_where_memory_is_full_the_newest_output_is_kept(directory: Path, tmp_pat
         assert piece.start > 0
         assert piece.end == 3_000_003
         assert piece.data.endswith(b"end")
-    finally:
-        subprocess.run(["umount", "-l", full], check=True)
 
 
 def kill_supervisor(supervised: Supervised) -> None:
