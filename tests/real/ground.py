@@ -30,7 +30,11 @@ MINIO = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 EDITOR = "yaml-language-server@1.25.0"
 OLDEST_COMPOSE = (2, 20)
-_DAEMON_PATIENCE_S = 60.0
+_ENGINE_PATIENCE_S = 180.0
+_ENGINE_PIDS = {
+    Path("/run/docker.pid"): "dockerd",
+    Path("/run/docker/containerd/containerd.pid"): "containerd",
+}
 
 
 class GroundMissing(Exception):
@@ -40,7 +44,7 @@ class GroundMissing(Exception):
 # --- running things -------------------------------------------------------------------------
 
 
-def run(*argv: str, environ: dict[str, str] | None = None) -> str:
+def run(*argv: str, environ: dict[str, str] | None = None, patience_s: float | None = None) -> str:
     """What a command prints; raises GroundMissing with its last lines if it fails."""
     try:
         ended = subprocess.run(
@@ -48,9 +52,12 @@ def run(*argv: str, environ: dict[str, str] | None = None) -> str:
             env={**os.environ, **(environ or {})},
             capture_output=True,
             check=False,
+            timeout=patience_s,
         )
     except OSError as error:
         raise GroundMissing(f"`{argv[0]}` cannot be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise GroundMissing(f"`{' '.join(argv[:6])}` did not end in {patience_s:g} s") from error
     if ended.returncode != 0:
         tail = (ended.stderr or ended.stdout).decode("utf-8", "replace").strip()[-2000:]
         raise GroundMissing(f"`{' '.join(argv[:6])}` ended with {ended.returncode}: {tail}")
@@ -58,9 +65,9 @@ def run(*argv: str, environ: dict[str, str] | None = None) -> str:
 
 
 def succeeds(*argv: str) -> bool:
-    """Whether a command is there and ends with 0."""
+    """Whether a command is there and ends with 0 within a minute."""
     with suppress(GroundMissing):
-        run(*argv)
+        run(*argv, patience_s=60.0)
         return True
     return False
 
@@ -130,16 +137,44 @@ def start_engine() -> None:
         return
     if os.geteuid() != 0:
         raise GroundMissing("no Docker engine answers, and only root can start one")
+    if not _comes_up() and not _comes_up(
+        *("--data-root", str(CACHE / "engine")),
+        *("--exec-root", "/run/runbook-test-engine"),
+        *("--pidfile", "/run/runbook-test-engine.pid"),
+    ):
+        tail = (CACHE / "dockerd.log").read_text(errors="replace")[-2000:]
+        raise GroundMissing(f"the Docker engine does not start: {tail}")
+
+
+def _comes_up(*options: str) -> bool:
+    """Whether an engine started like that answers: at once when it does or when it has given up."""
+    for file, program in _ENGINE_PIDS.items():
+        forget_killed(file, program)
     with (CACHE / "dockerd.log").open("ab") as log:
-        subprocess.Popen(
-            ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        started = subprocess.Popen(
+            ["dockerd", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
-    until = time.monotonic() + _DAEMON_PATIENCE_S
-    while not succeeds("docker", "info"):
-        if time.monotonic() > until:
-            tail = (CACHE / "dockerd.log").read_text(errors="replace")[-2000:]
-            raise GroundMissing(f"the Docker engine does not start: {tail}")
+    until = time.monotonic() + _ENGINE_PATIENCE_S
+    while started.poll() is None and time.monotonic() < until:
+        if succeeds("docker", "info"):
+            return True
         time.sleep(0.1)
+    started.kill()
+    started.wait()
+    return False
+
+
+def forget_killed(pid_file: Path, program: str) -> None:
+    """Remove the pid file of a program that was killed: another process may have its number by now,
+    and an engine does not start beside it."""
+    with suppress(OSError):
+        if Path(f"/proc/{pid_file.read_text().strip()}/comm").read_text().strip() == program:
+            return
+    pid_file.unlink(missing_ok=True)
 
 
 # --- images ---------------------------------------------------------------------------------

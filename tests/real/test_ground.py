@@ -1,11 +1,14 @@
 """The ground itself: its servers answer, on containers that Compose brought up."""
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.real import ground
 from tests.real.conftest import MakeStack
 
 pytestmark = pytest.mark.real
@@ -38,6 +41,19 @@ def test_its_servers_answer(make_stack: MakeStack, version: str) -> None:
     stack.eventually(
         lambda: "API: http" in stack.compose("logs", "minio"), "MinIO serves", within_s=20.0
     )
+
+
+def test_the_pid_of_a_killed_engine_is_forgotten_and_that_of_a_living_one_kept(
+    tmp_path: Path,
+) -> None:
+    pid_file = tmp_path / "docker.pid"
+    pid_file.write_text(f"{os.getpid()}")
+
+    ground.forget_killed(pid_file, Path("/proc/self/comm").read_text().strip())
+    assert pid_file.exists()
+
+    ground.forget_killed(pid_file, "dockerd")
+    assert not pid_file.exists()
 
 
 def test_setting_it_up_again_takes_no_time(engine: None) -> None:
