@@ -6,6 +6,9 @@ READY  := $(VENV)/.ready
 # Most tests on real servers wait more than they work.
 WORKERS := $(shell echo $$((2 * $$(nproc))))
 
+# One that lost a race with the machine is tried once more, and told: docs/adr/0033.
+AGAIN   := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks
+
 .PHONY: demo test test-fast check generate fix bench
 
 $(READY): pyproject.toml runbook/__init__.py
@@ -19,7 +22,7 @@ demo: $(READY)                ## deploy a sample shop: no container, no database
 
 test: $(READY)                ## everything, on real servers that it sets up
 	@$(BIN)/python -m tests.real.ground
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(AGAIN)
 
 test-fast: $(READY)           ## what takes a second or two each
 	@$(BIN)/python -m pytest -n auto -m "not slow and not real"
