@@ -295,6 +295,12 @@ class GivenUp(StepError):
     code = "RB713"
 
 
+class NotDelivered(StepError):
+    """A message did not reach all whom it was for."""
+
+    code = "RB714"
+
+
 class ParametersInvalid(StepError):
     """A parameter that was computed at run time is not of the type that the step wants."""
 

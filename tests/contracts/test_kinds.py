@@ -21,6 +21,7 @@ REGISTRY = discover()
 TESTS = [Path(__file__).parents[1] / folder for folder in ("steps", "real")]
 RESOURCES = """
 project: sample
+secrets: {alerts: {env: ALERTS}}
 resources:
   code: {git: {path: code}}
   db: {sqlite: {path: shop.db}}
