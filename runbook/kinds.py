@@ -66,6 +66,9 @@ Resource = Annotated[
 ]
 """`Resource[Sqlite | Git]`: the file gives a resource's name, the step gets the resource."""
 
+ResourceName = Annotated[str, WithJsonSchema({"type": "string", "format": "resource"})]
+"""The name of a resource of any type; the step gets the name."""
+
 
 def _parse_fraction(value: Any) -> Any:
     return parse_fraction(value) if isinstance(value, str) else value

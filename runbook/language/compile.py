@@ -13,13 +13,18 @@ from runbook.core.plan import (
     PlannedResource,
     PlannedSecret,
     PlannedStep,
-    Rerun,
     Retry,
 )
 from runbook.errors import InputError, ParametersInvalid
 from runbook.language.checking import read_valid
 from runbook.language.document import Bundle, Declared, Document, Step
-from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
+from runbook.language.effects import (
+    after_step,
+    effect_of,
+    raw_parameters,
+    rerun_of,
+    resource_in,
+)
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import declared_defaults
@@ -216,7 +221,7 @@ def _step(document: Document, undone: Document | None, step: Step, base: str) ->
         bases=other_bases(step.source, step.parameters, Path(base)),
         needs=tuple(needed.id for needed in step.needs),
         effect=effect_of(step),
-        rerun=_rerun(step),
+        rerun=rerun_of(step),
         when=step.when,
         timeout_s=_duration_s(timeout.value) if timeout else step.kind.timeout_s,
         retry=_retry(node.get("retry")),
@@ -234,17 +239,6 @@ def _undone_ids(step: Step, undone: Document | None) -> Iterator[str]:
     for node in step.undoes:
         name = str(node.value)
         yield from undone.planned_ids(name) if undone else (name,)
-
-
-def _rerun(step: Step) -> Rerun:
-    assert step.kind is not None
-    if step.kind.rerun is not None:
-        return step.kind.rerun
-    said = step.node.text_of("rerun")
-    if said:
-        return Rerun(said)
-    given = raw_parameters(step)
-    return Rerun.PROBE if "creates" in given or "probe" in given else Rerun.ASK
 
 
 def _retry(node: Node | None) -> Retry:

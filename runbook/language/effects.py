@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runbook.core.plan import Effect
+from runbook.core.plan import Effect, Rerun
 from runbook.language.document import Document, Step
 
 
@@ -14,6 +14,17 @@ def effect_of(step: Step) -> Effect:
     if isinstance(step.kind.effect, Effect):
         return step.kind.effect
     return step.kind.effect.of(raw_parameters(step))
+
+
+def rerun_of(step: Step) -> Rerun:
+    """Whether a step may repeat: as its kind or its author says, by default only after a look."""
+    if step.kind and step.kind.rerun is not None:
+        return step.kind.rerun
+    said = step.node.text_of("rerun")
+    if said in tuple(Rerun):
+        return Rerun(said)
+    given = raw_parameters(step)
+    return Rerun.PROBE if "creates" in given or "probe" in given else Rerun.ASK
 
 
 def raw_parameters(step: Step) -> Mapping[str, Any]:

@@ -184,8 +184,8 @@ RB401
 
 RB402
   steps:
--   - {id: sure, uses: confirm, retry: {attempts: 3}}
-+   - {id: sure, uses: confirm}
+-   - {id: fetch, uses: command, retry: {attempts: 3}, with: {argv: [make, fetch]}}
++   - {id: fetch, uses: command, retry: {attempts: 3}, with: {argv: [make, fetch]}, rerun: safe}
 
 RB403
   secrets: {key: {env: KEY}}
@@ -198,8 +198,8 @@ RB404
   steps:
     - id: say
       uses: command
--     with: {script: 'echo ${{ inputs.tag }}'}
-+     with: {script: 'echo "$TAG"', environment: {TAG: '${{ inputs.tag }}'}}
+-     with: {argv: [bash, -c, 'echo ${{ inputs.tag }}']}
++     with: {argv: [bash, -c, 'echo "$1"', say, '${{ inputs.tag }}']}
 
 RB405
   finally:

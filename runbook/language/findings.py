@@ -63,8 +63,8 @@ FINDINGS: dict[str, str] = {
     ),
     "RB307": (
         "An output is used that some path leaves unset: the step that gives it may fail or be "
-        "skipped before. Guard the use by its status, or give the step that uses it the same "
-        "`when`."
+        "skipped before, and `finally` steps go on after one of them has failed. Guard the use by "
+        "its status, or give the step that uses it the same `when`."
     ),
     "RB308": "Two steps of a runbook, groups and finally steps included, have the same id.",
     "RB309": (
@@ -95,15 +95,19 @@ FINDINGS: dict[str, str] = {
         "A step destroys what nothing before it has backed up. Back it up, load a restore "
         "point first, or accept it by `irreversible: reason`."
     ),
-    "RB402": "A step of this kind must not be repeated after a failure.",
+    "RB402": (
+        "`retry` stands on a step that must not repeat: its kind forbids it, or nobody has said "
+        "that it may. Say `rerun: safe`, or give a `probe`, where it may run again."
+    ),
     "RB403": (
         "A secret, or what is computed from one, stands where it would be seen: in `when`, a "
         "name, an argument list (every user of the machine can read those) or an input of a "
         "rollback."
     ),
     "RB404": (
-        "An expression stands in script text, where its value would be read as code. Pass it "
-        "by `environment` and use the variable."
+        "An expression stands in script text, or in the text after `bash -c` and its like, where "
+        "its value would be read as code. Pass it by `environment` and use the variable, or as "
+        "an argument."
     ),
     "RB405": "Finally steps may run more than once, so their kinds must be safe to repeat.",
     "RB406": (

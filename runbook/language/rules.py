@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from runbook.core.plan import Effect, Rerun
+from runbook.facts import KindFacts
 from runbook.language.diagnostics import did_you_mean, one_of
 from runbook.language.document import Document, Step
-from runbook.language.effects import after_step, effect_of, raw_parameters, resource_in
+from runbook.language.effects import after_step, effect_of, raw_parameters, rerun_of, resource_in
 from runbook.language.expressions import has_expression
+from runbook.language.injection import check_code
 from runbook.language.source import Node
 from runbook.language.subrunbooks import KIND
 
@@ -64,7 +66,7 @@ def _check_resource(document: Document, step: Step, node: Node, types: Sequence[
     elif name not in document.resources:
         fitting = [n for n in document.resources if document.resource_type(n) in types]
         near = did_you_mean(name, fitting or document.resources)
-        hint = near or f"name one under `resources`, of type {expected}"
+        hint = near or "name one under `resources`" + (f", of type {expected}" if types else "")
         step.source.error("RB311", f"there is no resource `{name}`", node.span, hint)
     else:
         found = document.resource_type(name)
@@ -77,10 +79,7 @@ def _check_repeating(document: Document) -> None:
     for step in document.steps:
         if step.kind is None:
             continue
-        retry = step.node.entries.get("retry")
-        if retry and step.kind.retry_forbidden:
-            message = f"{step.label} must not have `retry`: {step.kind.retry_forbidden}"
-            step.source.error("RB402", message, retry.key_span, "remove it")
+        _check_retry(step, step.kind)
         rerun = step.node.entries.get("rerun")
         if rerun and step.kind.rerun is not None:
             message = f"`rerun` is not yours to say for `{step.kind_name}`: it is"
@@ -94,6 +93,20 @@ def _check_repeating(document: Document) -> None:
                 step.source.error("RB406", message, rerun.node.span, hint)
 
 
+def _check_retry(step: Step, kind: KindFacts) -> None:
+    retry = step.node.entries.get("retry")
+    if retry is None:
+        return
+    why, hint = kind.retry_forbidden, "remove it"
+    if not why and rerun_of(step) is Rerun.ASK:
+        why = "it is not said to be safe to repeat"
+        if kind.rerun is None:
+            hint = "say `rerun: safe` if it may run again after a failure, else remove `retry`"
+    if why:
+        message = f"{step.label} must not have `retry`: {why}"
+        step.source.error("RB402", message, retry.key_span, hint)
+
+
 def _check_finally(document: Document) -> None:
     for step in document.steps:
         uses = step.node.get("uses")
@@ -101,8 +114,7 @@ def _check_finally(document: Document) -> None:
             step.source.error("RB405", "a finally step uses no runbook", uses.span)
         if not step.is_finally or not step.kind or not uses:
             continue
-        said = step.node.text_of("rerun") if step.kind.rerun is None else step.kind.rerun
-        if said != Rerun.SAFE:
+        if rerun_of(step) is not Rerun.SAFE:
             message = f"a finally step must be safe to repeat; `{step.kind_name}` is not"
             hint = "say `rerun: safe` if it is" if step.kind.rerun is None else None
             step.source.error("RB405", message, uses.span, hint)
@@ -135,24 +147,13 @@ def _check_after(document: Document) -> None:
         document.source.error("RB309", message, entry.key_span, hint)
 
 
-def _check_scripts(document: Document) -> None:
-    for step in document.steps:
-        script = step.parameters.get("script") if step.parameters else None
-        if script and isinstance(script.value, str) and has_expression(script.value):
-            start = script.value[script.value.index("${{") :].split("\n", 1)[0]
-            span = step.source.part(script, start)
-            message = "an expression may not stand in `script`: its value would be read as code"
-            hint = 'pass it by `environment` and write "$NAME" in the script'
-            step.source.error("RB404", message, span, hint)
-
-
 _CHECKS: tuple[Callable[[Document], None], ...] = (
     _check_ids,
     _check_resources,
     _check_repeating,
     _check_finally,
     _check_after,
-    _check_scripts,
+    check_code,
 )
 
 

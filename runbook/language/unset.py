@@ -41,9 +41,9 @@ def _path(document: Document, target: Step, use: Use) -> str | None:
         early = _failing_before(document, target)
         if early:
             return f"step `{early.id}` fails, and the rollback starts"
-    elif use.step and use.step.is_finally and not target.is_finally:
-        first = next(step for step in document.steps if step.id)
-        return f"step `{first.id}` fails, and the finally steps run"
+    elif use.step and use.step.is_finally:
+        first = target if target.is_finally else next(each for each in document.steps if each.id)
+        return f"step `{first.id}` fails, and the {'other ' * target.is_finally}finally steps run"
     if target.continues:
         return f"step `{target.id}` fails, and the run goes on"
     if target.when is not None and not _implies(use, target):

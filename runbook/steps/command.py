@@ -19,6 +19,7 @@ from runbook.kinds import (
     NotDone,
     Outputs,
     ProbeResult,
+    ResourceName,
     Result,
     Spec,
     StepKind,
@@ -79,7 +80,7 @@ class RunCommand(Spec):
     most."""
     effect: Literal["reads", "changes"] = "changes"
     """Whether it changes anything."""
-    changes: str | None = None
+    changes: ResourceName | None = None
     """Name of the resource that it changes. A database: its schema and its tables of migrations are
     compared before and after, and it has `changed` something exactly if they differ; leave this out
     where it changes rows besides. Absent, or another resource: it always has."""

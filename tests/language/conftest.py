@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from runbook.core.plan import Effect, Plan, Rerun
 from runbook.facts import EffectFrom
-from runbook.kinds import Context, Fraction, Outputs, Resource, Size, Spec, StepKind
+from runbook.kinds import Context, Fraction, Outputs, Resource, ResourceName, Size, Spec, StepKind
 from runbook.language.compile import compile_runbook
 from runbook.language.inputs import read_inputs
 from runbook.registry import Registry
@@ -98,8 +98,10 @@ class RunCommand(Spec):
     """Variables."""
     creates: AbsolutePath | None = None
     """Settles doubt."""
-    changes: str | None = None
-    """The database that it changes."""
+    changes: ResourceName | None = None
+    """The resource that it changes."""
+    probe: list[str] | None = None
+    """Settles doubt."""
     effect: Literal["reads", "changes"] = "changes"
     """What it does."""
 
