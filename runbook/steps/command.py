@@ -16,6 +16,7 @@ from runbook.field_rules import exactly_one, rule, rules
 from runbook.kinds import (
     Context,
     Done,
+    HalfDone,
     NotDone,
     Outputs,
     ProbeResult,
@@ -82,8 +83,8 @@ class RunCommand(Spec):
     """Whether it changes anything."""
     changes: ResourceName | None = None
     """Name of the resource that it changes. A database: its schema and its tables of migrations are
-    compared before and after, and it has `changed` something exactly if they differ; leave this out
-    where it changes rows besides. Absent, or another resource: it always has."""
+    compared before and after, and it has `changed` something if they differ or if it fails; leave
+    this out where it changes rows besides. Absent, or another resource: it always has."""
 
     @model_validator(mode="before")
     @classmethod
@@ -114,15 +115,15 @@ class CommandEnded(Outputs):
 def _run(spec: RunCommand, ctx: Context) -> Result[CommandEnded]:
     _note_schema(spec, ctx)
     ended = ctx.run(_command(spec, ctx))
-    changed = _has_changed(spec, ctx)
     if ended.exit_code != 0:
         raise CommandFailed(
             f"`{_title(spec)}` ended with exit code {ended.exit_code}, expected 0",
             where=_title(spec),
-            changed=changed,
+            changed=spec.effect == "changes",
             output_tail=ended.tail,
         )
-    return Result(CommandEnded(exit_code=0, stdout=_shaped(spec, ended)), changed)
+    stdout = _shaped(spec, ended)
+    return Result(CommandEnded(exit_code=0, stdout=stdout), _has_changed(spec, ctx))
 
 
 def _note_schema(spec: RunCommand, ctx: Context) -> None:
@@ -133,7 +134,7 @@ def _note_schema(spec: RunCommand, ctx: Context) -> None:
 
 
 def _has_changed(spec: RunCommand, ctx: Context) -> bool:
-    """Whether it has changed anything, as far as that can be told; else it has."""
+    """Whether it, ended well, has changed anything, as far as that can be told; else it has."""
     before = (ctx.progress or {}).get(_SCHEMA)
     return spec.effect == "changes" and (before is None or _schema(spec, ctx) != before)
 
@@ -233,7 +234,7 @@ def _probe(spec: RunCommand, ctx: Context) -> ProbeResult[CommandEnded]:
     if spec.creates is None and spec.probe is None:
         return Unknown("neither `creates` nor `probe` tells whether it was done")
     if spec.creates is not None and not spec.creates.exists():
-        return NotDone(f"`{spec.creates}` is not there")
+        return _not_done(spec, f"`{spec.creates}` is not there")
     if spec.probe is not None:
         verdict = _asked(spec, spec.probe, ctx)
         if verdict is not None:
@@ -244,7 +245,12 @@ def _probe(spec: RunCommand, ctx: Context) -> ProbeResult[CommandEnded]:
     return Done(CommandEnded(exit_code=0), reason, changed=_has_changed(spec, ctx))
 
 
-def _asked(spec: RunCommand, argv: list[str], ctx: Context) -> NotDone | Unknown | None:
+def _not_done(spec: RunCommand, reason: str) -> NotDone | HalfDone:
+    """Of what changes a resource, some may be done: half a migration is not none."""
+    return HalfDone(reason) if spec.changes else NotDone(reason)
+
+
+def _asked(spec: RunCommand, argv: list[str], ctx: Context) -> NotDone | HalfDone | Unknown | None:
     """What the probe says against it; absent: it was done."""
     command = Command(
         argv=_as_planned(argv, spec, ctx),
@@ -255,7 +261,7 @@ def _asked(spec: RunCommand, argv: list[str], ctx: Context) -> NotDone | Unknown
     if ended.exit_code == 0:
         return None
     if ended.exit_code == 1:
-        return NotDone("its probe says that it was not done")
+        return _not_done(spec, "its probe says that it was not done")
     last = f": {ended.tail[-1]}" if ended.tail else ""
     return Unknown(f"its probe ended with exit code {ended.exit_code}{last}")
 

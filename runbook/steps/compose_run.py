@@ -44,7 +44,7 @@ class ComposeRun(Spec):
 
     Such as a migration. Services that it needs must run. With `changes`, the database's schema and
     its tables of migrations are compared before and after: a migration that finds nothing to do
-    has changed nothing, and its rollback may keep the data.
+    has changed nothing, and its rollback may keep the data. One that fails has changed something.
 
     Example:
         id: migrate
@@ -91,15 +91,13 @@ def _run(spec: ComposeRun, ctx: Context) -> Result[RunEnded]:
         except (TimedOut, StepStopped):
             _stop(client, name, ctx)
             raise
-        tail = log_tail(container)
-        changed = before is None or _state(spec, ctx) != before
         if code != 0:
             raise CommandFailed(
                 f"`{_title(spec)}` ended with exit code {code}, expected 0",
                 where=f"service `{spec.service}`",
-                changed=changed,
-                output_tail=tail,
+                output_tail=log_tail(container),
             )
+        changed = before is None or _state(spec, ctx) != before
         return Result(RunEnded(exit_code=0, container=name), changed)
 
 
@@ -202,11 +200,10 @@ def _probe(spec: ComposeRun, ctx: Context) -> ProbeResult[RunEnded]:
         if container.status == "created":
             return NotDone(f"container `{name}` was never started")
         code = _follow(container, ctx)
+    if code != 0:
+        return HalfDone(f"container `{name}` ended with exit code {code}")
     before = (ctx.progress or {}).get("before")
     changed = before is None or _state(spec, ctx) != before
-    if code != 0:
-        reason = f"container `{name}` ended with exit code {code}"
-        return HalfDone(reason) if changed else NotDone(reason)
     outputs = RunEnded(exit_code=0, container=name)
     return Done(outputs, f"container `{name}` ended with exit code 0", changed=changed)
 

@@ -50,7 +50,7 @@ resources:
 SECOND = (
     "ALTER TABLE orders ADD COLUMN note text DEFAULT 'none';;UPDATE items SET name = name || '!'"
 )
-HALF = "ALTER TABLE items ADD COLUMN half int;;SELECT 1 / 0"
+HALF = "UPDATE items SET name = 'half';;SELECT 1 / 0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

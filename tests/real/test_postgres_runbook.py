@@ -151,6 +151,18 @@ def test_a_migration_that_changes_nothing_is_rolled_back_and_the_data_is_kept(
     assert "__rb_" in warm
 
 
+def test_half_a_migration_that_touched_only_rows_is_rolled_back_with_the_data(
+    deployment: Deployment,
+) -> None:
+    deployment.write(migration="UPDATE orders SET item = 'half'; COMMIT; SELECT 1 / 0")
+
+    told = deployment.place.runbook("run", "deploy.yaml")
+
+    assert told.status == 3, told.text
+    assert "failed at `migrate`" in told.text
+    assert deployment.shop.sql("SELECT count(*) FROM orders WHERE item = 'half'") == "0"
+
+
 @pytest.mark.parametrize("verify", ["read_back", "restore"])
 @pytest.mark.parametrize("kill", range(8))
 def test_killed_at_any_moment_and_resumed_it_is_rolled_back_all_the_same(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from runbook.core.plan import Effect
 from runbook.errors import CommandFailed
 from runbook.facts import EffectFrom
-from runbook.kinds import Done, NotDone, Result, Unknown
+from runbook.kinds import Done, HalfDone, NotDone, Result, Unknown
 from runbook.secret import Secret
 from runbook.steps.command import STEP, RunCommand
 
@@ -144,6 +144,23 @@ def test_a_migration_that_failed_half_way_has_changed_what_its_retry_only_ends(
 
     assert caught.value.changed
     assert retried.changed
+
+
+def test_half_a_migration_that_touched_only_rows_has_changed_something(
+    shop: Any, make_context: Any
+) -> None:
+    shop.fill()
+    context = make_context(resources={"db": shop.db})
+    program = f"import sqlite3, sys; c = sqlite3.connect({str(shop.db.path)!r})"
+    half = f"{program}; c.execute('DELETE FROM orders WHERE id < 5'); c.commit(); sys.exit(1)"
+    spec = command(argv=["python3", "-c", half], changes="db", probe=["false"])
+
+    with pytest.raises(CommandFailed) as caught:
+        run(spec, context)
+    found = STEP.probe and STEP.probe(spec, context)
+
+    assert caught.value.changed
+    assert isinstance(found, HalfDone)
 
 
 def test_where_the_database_cannot_be_read_before_it_counts_as_changed(
