@@ -1,6 +1,6 @@
 """What preflight and people are told of a PostgreSQL database and its way back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from runbook.resources import Postgres
 from runbook.restore.manifest import PostgresEntry
 from runbook.tools import postgres
 from runbook.tools.postgres import Server
-from runbook.tools.postgres_content import TableContent, rewritten, row_counts
+from runbook.tools.postgres_content import FORM, Content, rewritten, row_counts
 from runbook.tools.postgres_dump import missing_programs
 
 if TYPE_CHECKING:
@@ -89,13 +89,14 @@ def place_and_size(name: str, reach: Reach) -> tuple[Path | None, int]:
     return place if place and place.exists() else None, int(row[0]) if row else 0
 
 
-def written_since(
-    connection: "Connection[Any]", name: str, then: Mapping[str, TableContent]
-) -> list[str]:
+def written_since(connection: "Connection[Any]", name: str, content: Content) -> list[str]:
     """Which tables hold more, fewer or other rows than then, a line each."""
-    now = row_counts(connection)
-    same = {table: content for table, content in then.items() if now.get(table) == content.rows}
-    others, unread = rewritten(connection, same, budget_s=_COMPARING_S)
+    then, now = content.tables, row_counts(connection)
+    same = {table: each for table, each in then.items() if now.get(table) == each.rows}
+    others: list[str] = []
+    unread = len(same)
+    if content.form == FORM:
+        others, unread = rewritten(connection, same, budget_s=_COMPARING_S)
     changed = []
     for table in sorted(then.keys() | now.keys()):
         rows = then[table].rows if table in then else 0
@@ -107,7 +108,7 @@ def written_since(
     more = len(changed) - _SHOWN_TABLES
     shown = changed[:_SHOWN_TABLES] + ([f"and {more} tables more"] if more > 0 else [])
     if unread:
-        shown.append(f"{name}: {unread} large tables have as many rows as then; more is not known")
+        shown.append(f"{name}: tables with as many rows as then, not compared: {unread}")
     return shown or [f"database `{name}` holds the same rows as then"]
 
 

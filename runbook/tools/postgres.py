@@ -15,20 +15,17 @@ from typing import TYPE_CHECKING, Any
 from runbook.errors import Absent, StepError, Unfit
 from runbook.resources import Compose, Postgres
 from runbook.secret import Secret
-from runbook.tools import docker
+from runbook.tools import docker, postgres_locks
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
     from psycopg import Connection
 
 _CONNECT_TIMEOUT_S = 5
-_UNBOUNDED = " ".join(
-    f"-c {name}=0"
-    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-)
+_UNBOUNDED = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
 """The database's own settings may bound these: a backup takes as long as its step may."""
 PATIENCE_S = 60.0
-"""For a server to start, and for sessions to end."""
+"""For a server to start, for sessions to end, and for a lock."""
 _POLL_S = 0.1
 _STARTING = ("starting up", "not yet accepting", "shutting down", "in recovery mode")
 """What a server says of itself that will answer in a while."""
@@ -56,6 +53,8 @@ class Server:
     """Where the engine's host has its data, if it is a service."""
     maintenance: str = "postgres"
     """A database that every server has, and that is not the one to be replaced."""
+    lock_patience_s: float = PATIENCE_S
+    """How long a statement waits for a lock; then who holds it is told."""
 
     @contextmanager
     def connect(self, database: str) -> "Iterator[Connection[Any]]":
@@ -76,7 +75,7 @@ class Server:
                 dbname=database,
                 application_name=self.application,
                 connect_timeout=_CONNECT_TIMEOUT_S,
-                options=_UNBOUNDED,
+                options=f"{_UNBOUNDED} -c lock_timeout={self.lock_patience_s * 1000:.0f}",
                 autocommit=True,
             )
         except psycopg.Error as error:
@@ -85,9 +84,22 @@ class Server:
             raise _translated(error) from error
         try:
             with connection:
+                if version_of(connection) >= 170000:
+                    connection.execute("SET transaction_timeout = 0")
                 yield connection
+        except psycopg.errors.LockNotAvailable as error:
+            raise self._locked(database) from error
         except psycopg.Error as error:
             raise _translated(error) from error
+
+    def _locked(self, database: str) -> StepError:
+        with self.admin() as connection:
+            found = "; ".join(postgres_locks.holders(connection, database))
+        return StepError(
+            f"PostgreSQL: no lock in `{database}` within {self.lock_patience_s:g} s;"
+            f" held by {found or 'sessions that have ended since'}",
+            hint="wait for it, or `SELECT pg_terminate_backend(PID)`; then `runbook resume`",
+        )
 
     def admin(self) -> "AbstractContextManager[Connection[Any]]":
         """A session in the database that every server has, to act on the others."""
@@ -124,6 +136,7 @@ def reach(
     sleep: Sleep,
     log: Callable[[str], None],
     patience_s: float = PATIENCE_S,
+    lock_patience_s: float = PATIENCE_S,
 ) -> Server:
     """The database's server, which runs once this returns.
 
@@ -146,6 +159,7 @@ def reach(
             container = _container(database, resources, client)
             _start(container, database.name, log)
             server = _server_of(container, database, password, application)
+    server = replace(server, lock_patience_s=lock_patience_s)
     if database.database == server.maintenance:
         server = replace(server, maintenance="template1")
     _await(server, sleep, patience_s)

@@ -16,6 +16,8 @@ from runbook.tools.migrations import is_of_migrations
 if TYPE_CHECKING:
     from psycopg import Connection
 
+FORM = 2
+"""Of the fingerprint, as it is taken now. 1: depended on oids of roles and on columns' places."""
 _STABLE_OUTPUT = {
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
@@ -34,21 +36,30 @@ _OWN = """
                   AND d.objid = {oid} AND d.deptype = 'e')
 """
 _TABLES = f"""
-  SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  SELECT n.nspname, c.relname,
+         ARRAY(SELECT a.attname::text FROM pg_attribute a
+               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+               ORDER BY a.attname COLLATE "C")
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind = 'r' AND c.relpersistence = 'p'
     AND {_OWN.format(catalogue="pg_class", oid="c.oid")}
   ORDER BY 1, 2
 """
+"""Columns by name: a restored table that inherits has them in another place."""
 _SEQUENCES = "SELECT schemaname, sequencename, coalesce(last_value, 0) FROM pg_sequences"
+_RIGHTS = """
+  ARRAY(SELECT format('%s>%s:%s%s', g.grantor::regrole, g.grantee::regrole, g.privilege_type,
+                      g.is_grantable) COLLATE "C"
+        FROM aclexplode({acl}) g WHERE g.privilege_type <> 'MAINTAIN' ORDER BY 1)::text
+"""
+"""MAINTAIN is part of ALL since PostgreSQL 17: a dump of an older server gains it there."""
+_RELATION_ACL = """coalesce(c.relacl, acldefault(
+  CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))"""
 _DEFINITIONS = {
     "relations": f"""
       SELECT n.nspname, c.relname, c.relkind::text, r.rolname, c.relrowsecurity,
              c.relforcerowsecurity, c.reloptions::text, c.relpersistence::text,
-             (SELECT string_agg(format('%s>%s:%s', g.grantor::regrole, g.grantee, g.privilege_type
-                || g.is_grantable), ',' ORDER BY g.grantor, g.grantee, g.privilege_type)
-              FROM aclexplode(coalesce(c.relacl, acldefault(
-                CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) g
-              WHERE (g.privilege_type, g.grantee) <> ('MAINTAIN', c.relowner))
+             {_RIGHTS.format(acl=_RELATION_ACL)}
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_roles r ON r.oid = c.relowner
       WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I')
@@ -65,7 +76,8 @@ _DEFINITIONS = {
       SELECT n.nspname, k.conname, k.contype::text, k.convalidated, k.condeferrable,
              k.conrelid::regclass::text, k.confrelid::regclass::text
       FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-      WHERE k.contype <> 'n' AND {_OWN.format(catalogue="pg_constraint", oid="k.oid")}""",
+      WHERE k.contype <> 'n' AND (k.contype <> 'f' OR k.conparentid = 0)
+        AND {_OWN.format(catalogue="pg_constraint", oid="k.oid")}""",
     "functions": f"""
       SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), p.prokind::text,
              md5(p.prosrc), l.lanname, r.rolname, p.prosecdef, p.provolatile::text,
@@ -89,7 +101,9 @@ _DEFINITIONS = {
       JOIN pg_roles r ON r.oid = t.typowner
       WHERE t.typtype IN ('d', 'e', 'r') AND {_OWN.format(catalogue="pg_type", oid="t.oid")}""",
     "schemas": f"""
-      SELECT n.nspname, r.rolname, n.nspacl::text FROM pg_namespace n
+      SELECT n.nspname, r.rolname,
+             {_RIGHTS.format(acl="coalesce(n.nspacl, acldefault('n', n.nspowner))")}
+      FROM pg_namespace n
       JOIN pg_roles r ON r.oid = n.nspowner
       WHERE n.nspname <> 'public' AND {_OWN.format(catalogue="pg_namespace", oid="n.oid")}""",
     "extensions": "SELECT extname FROM pg_extension",
@@ -98,20 +112,40 @@ _DEFINITIONS = {
     "publications": "SELECT pubname, puballtables, pubinsert, pubupdate, pubdelete"
     " FROM pg_publication",
     "comments": """
-      SELECT classoid::regclass::text, md5(description), count(*) FROM pg_description
-      WHERE objoid >= 16384 GROUP BY 1, 2""",
+      SELECT c.classoid::regclass::text, md5(c.description), count(*) FROM pg_description c
+      WHERE c.objoid >= 16384
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = c.classoid
+                        AND d.objid = c.objoid AND d.deptype = 'e')
+      GROUP BY 1, 2""",
 }
-"""Each gives rows that are the same exactly if the definitions are."""
+"""Each gives rows that are the same exactly if the definitions are: by names, never by oids.
+
+What PostgreSQL names by itself, such as a partition's part of a foreign key, is left out.
+"""
 _EXPRESSIONS = (
-    "SELECT oid::text, pg_get_expr(adbin, adrelid) FROM pg_attrdef",
-    "SELECT oid::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE oid >= 16384",
-    "SELECT indexrelid::text, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid >= 16384",
-    "SELECT oid::text, pg_get_ruledef(oid) FROM pg_rewrite WHERE oid >= 16384",
-    "SELECT oid::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE oid >= 16384",
+    f"""SELECT n.nspname, c.relname, a.attname, pg_get_expr(e.adbin, e.adrelid)
+        FROM pg_attrdef e JOIN pg_class c ON c.oid = e.adrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = e.adnum
+        WHERE {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
+    f"""SELECT n.nspname, k.conrelid::regclass::text, k.conname, pg_get_constraintdef(k.oid)
+        FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+        WHERE {_OWN.format(catalogue="pg_constraint", oid="k.oid")}""",
+    f"""SELECT n.nspname, c.relname, pg_get_indexdef(c.oid)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('i', 'I') AND {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
+    f"""SELECT n.nspname, c.relname, w.rulename, pg_get_ruledef(w.oid)
+        FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
+    f"""SELECT n.nspname, c.relname, t.tgname, pg_get_triggerdef(t.oid)
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT t.tgisinternal AND {_OWN.format(catalogue="pg_class", oid="c.oid")}""",
     "SELECT schemaname, tablename, policyname, qual, with_check FROM pg_policies",
     "SELECT extname, extversion FROM pg_extension",
 )
-"""What stays the same in one database only: its oids, and how PostgreSQL writes expressions."""
+"""What stays the same in one database only: how PostgreSQL writes expressions."""
 
 
 class TableContent(BaseModel):
@@ -126,6 +160,8 @@ class TableContent(BaseModel):
 class Content(BaseModel):
     """What a database holds."""
 
+    form: int = 1
+    """Of the fingerprint; those of two forms have in common how many rows there are."""
     tables: dict[str, TableContent]
     """By table, schema and name."""
     sequences: dict[str, int]
@@ -137,6 +173,8 @@ class Content(BaseModel):
 
     def differences(self, restored: "Content") -> list[str]:
         """In what a restored one differs, in words; empty: in nothing."""
+        if self.form != restored.form:
+            return self._counted().differences(restored._counted())
         found = [
             f"{sort} differ"
             for sort, digest in self.definitions.items()
@@ -155,6 +193,13 @@ class Content(BaseModel):
         ]
         return found
 
+    def _counted(self) -> "Content":
+        """What every form tells."""
+        tables = {
+            name: TableContent(rows=table.rows, digest="") for name, table in self.tables.items()
+        }
+        return self.model_copy(update={"form": FORM, "tables": tables, "definitions": {}})
+
 
 def _shown(table: TableContent | None) -> str:
     return "nothing" if table is None else f"{table.rows} rows ({table.digest})"
@@ -167,10 +212,11 @@ def content_of(
     for name, value in _STABLE_OUTPUT.items():
         connection.execute("SELECT set_config(%s, %s, true)", [name, value])
     tables = {}
-    for schema, table in connection.execute(_TABLES).fetchall():
+    for schema, table, columns in connection.execute(_TABLES).fetchall():
         check()
-        tables[f"{schema}.{table}"] = _table_content(connection, schema, table)
+        tables[f"{schema}.{table}"] = _table_content(connection, schema, table, columns)
     return Content(
+        form=FORM,
         tables=tables,
         sequences=sequences_of(connection),
         large_objects=_large_objects(connection),
@@ -187,14 +233,18 @@ def sequences_of(connection: "Connection[Any]") -> dict[str, int]:
     return {f"{row[0]}.{row[1]}": int(row[2]) for row in rows}
 
 
-def _table_content(connection: "Connection[Any]", schema: str, table: str) -> TableContent:
-    from psycopg import sql
+def _table_content(
+    connection: "Connection[Any]", schema: str, table: str, columns: Sequence[str]
+) -> TableContent:
+    from psycopg.sql import SQL, Identifier
 
-    query = sql.SQL(
-        "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text"
-        " FROM ONLY {} t"
-    )
-    row = connection.execute(query.format(sql.Identifier(schema, table))).fetchone()
+    # Each column by the table's alias and its name: an alias alone may be a column's name.
+    row_of = SQL(", ").join(Identifier("r", column) for column in columns)
+    query = SQL(
+        "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0)::text"
+        " FROM ONLY {} AS r"
+    ).format(row_of, Identifier(schema, table))
+    row = connection.execute(query).fetchone()
     assert row is not None
     return TableContent(rows=int(row[0]), digest=str(row[1]))
 
@@ -220,9 +270,10 @@ def schema_digest(connection: "Connection[Any]") -> str:
         connection.execute("SELECT set_config(%s, %s, true)", [name, value])
     queries = (*_DEFINITIONS.values(), *_EXPRESSIONS)
     found = [_digest(connection.execute(query).fetchall()) for query in queries]
-    for schema, table in connection.execute(_TABLES).fetchall():
+    for schema, table, columns in connection.execute(_TABLES).fetchall():
         if is_of_migrations(table):
-            found.append(f"{schema}.{table}: {_table_content(connection, schema, table)}")
+            content = _table_content(connection, schema, table, columns)
+            found.append(f"{schema}.{table}: {content}")
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
@@ -231,7 +282,7 @@ def row_counts(connection: "Connection[Any]") -> dict[str, int]:
     from psycopg import sql
 
     counts = {}
-    for schema, table in connection.execute(_TABLES).fetchall():
+    for schema, table, _ in connection.execute(_TABLES).fetchall():
         query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, table))
         row = connection.execute(query).fetchone()
         counts[f"{schema}.{table}"] = int(row[0]) if row else 0

@@ -21,6 +21,8 @@ _INSIDE = "/runbook"
 _ZSTD_SINCE = 160000
 """server_version_num of the first release whose dumps can be compressed by zstd."""
 _JOBS_AT_MOST = 8
+_LOCK_S = 2
+"""Whoever has exported the snapshot holds every table: who is waited for then waits for us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class Programs:
         packed = "zstd:1" if self.version >= _ZSTD_SINCE else "0"
         words = (
             *("--format=directory", f"--jobs={self._jobs}", f"--snapshot={snapshot}"),
-            *(f"--compress={packed}", "--lock-wait-timeout=60s", "--no-subscriptions"),
+            *(f"--compress={packed}", f"--lock-wait-timeout={_LOCK_S}s", "--no-subscriptions"),
             f"--dbname={database}",
         )
         return self._command("pg_dump", directory.parent, f"--file={{}}/{directory.name}", *words)

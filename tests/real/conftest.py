@@ -14,10 +14,10 @@ import pytest
 from runbook.resources import Compose
 from tests.conftest import Eventually, is_ci
 from tests.real import ground
-from tests.real.postgres_shop import make_shop
+from tests.real.postgres_shop import make_shop, server, shop
 from tests.steps.conftest import MakeContext, full_disk, make_context, run_and_kill
 
-__all__ = ["full_disk", "make_context", "make_shop", "run_and_kill"]
+__all__ = ["full_disk", "make_context", "make_shop", "run_and_kill", "server", "shop"]
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +107,14 @@ class Stack:
         self.docker("volume", "rm", "-f", f"{self.project}_runbook")  # the claim bears no label
 
 
+def stack_at(root: Path, make_context: MakeContext, eventually: Eventually) -> Stack:
+    """A stack whose name is derived from its directory."""
+    digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    return Stack(
+        root=root, project=f"rbt{digest}", make_context=make_context, eventually=eventually
+    )
+
+
 MakeStack = Callable[[str], Stack]
 
 
@@ -118,15 +126,9 @@ def make_stack(
     made: list[Stack] = []
 
     def make(text: str) -> Stack:
-        digest = hashlib.sha256(f"{tmp_path}/{len(made)}".encode()).hexdigest()[:8]
         root = tmp_path / f"stack{len(made)}"
         root.mkdir()
-        stack = Stack(
-            root=root,
-            project=f"rbt{digest}",
-            make_context=make_context,
-            eventually=eventually,
-        )
+        stack = stack_at(root, make_context, eventually)
         stack.write(text)
         made.append(stack)
         return stack

@@ -1,9 +1,10 @@
 """A PostgreSQL that is a service of a stack of a test's own, and the steps that act on it."""
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,6 +120,25 @@ class Shop:
         then = "ARRAY[('new'::character varying)::text, ('old'::character varying)::text]"
         return "\n".join(lines).replace(first, then)
 
+    @contextmanager
+    def session(self, *statements: str, database: str = "shop") -> Iterator[str]:
+        """A session that has run these and stays; its pid."""
+        words = ["exec", "-T", "postgres", "psql", "-U", "boss", "-d", database, "-qAt"]
+        argv = ["docker", "compose", "--project-name", self.stack.project, *words]
+        with subprocess.Popen(
+            argv,
+            cwd=self.stack.root,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as running:
+            assert running.stdin is not None and running.stdout is not None
+            running.stdin.write(";\n".join([*statements, "SELECT pg_backend_pid()", ""]))
+            running.stdin.flush()
+            lines = iter(running.stdout.readline, "")
+            yield next(line.strip() for line in lines if line.strip().isdigit())
+            running.stdin.close()
+
 
 MakeShop = Callable[[str], Shop]
 
@@ -133,3 +153,29 @@ def make_shop(make_stack: "MakeStack") -> MakeShop:
         return Shop(stack=stack)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def server(
+    engine: None, tmp_path_factory: pytest.TempPathFactory, eventually: Any
+) -> Iterator["Stack"]:
+    """A server of PostgreSQL 17 for all tests of a module; each brings its own contexts."""
+    from tests.real.conftest import stack_at
+
+    no_contexts: Any = None
+    stack = stack_at(tmp_path_factory.mktemp("server"), no_contexts, eventually)
+    settings = "command: [postgres, -c, max_prepared_transactions=5, -c, wal_level=logical]"
+    stack.write(f"{COMPOSE.format(version='17').rstrip()}\n        {settings}\n")
+    stack.compose("up", "--detach", "--wait")
+    yield stack
+    stack.remove()
+
+
+@pytest.fixture
+def shop(server: "Stack", make_context: Any) -> Shop:
+    """An empty database on the module's server."""
+    made = Shop(stack=replace(server, make_context=make_context))
+    for database in made.databases():
+        made.sql(f'DROP DATABASE "{database}" WITH (FORCE)', "postgres")
+    made.sql("CREATE DATABASE shop", "postgres")
+    return made
