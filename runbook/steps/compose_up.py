@@ -8,7 +8,8 @@ See docs/adr/0010-created-by-compose-started-by-us.md.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from runbook.core.plan import Effect, Json, Rerun
@@ -22,6 +23,7 @@ from runbook.units import format_duration
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.containers import Container
 
 _LEFTOVER = re.compile(r"[0-9a-f]{12}_(.+)")
 _COMPLETED = "service_completed_successfully"
@@ -89,9 +91,7 @@ def _bring_up(
     until = time.monotonic() + spec.ready_within
     for layer in layers:
         _await(client, spec, _awaited(found, layer), found, ctx, until)
-        for name in layer:
-            is_one_shot = name in _one_shots(found)
-            _start(client, spec.stack, found[name], ctx, is_one_shot=is_one_shot)
+        _start(client, spec.stack, [found[name] for name in layer], _one_shots(found), ctx)
     _await(client, spec, everything, found, ctx, until)
     changed = before != _states(client, spec.stack)
     return Result(_outputs(client, spec.stack, everything), changed)
@@ -162,26 +162,39 @@ def _one_shots(found: Mapping[str, Service]) -> set[str]:
 
 
 def _start(
-    client: "DockerClient", stack: Compose, service: Service, ctx: Context, *, is_one_shot: bool
+    client: "DockerClient",
+    stack: Compose,
+    services: Sequence[Service],
+    one_shots: Set[str],
+    ctx: Context,
 ) -> None:
-    """Start what does not run, and has not done its work, of a service; give policies back."""
-    for container in docker.containers(client, stack.project, service.name):
-        set_restart_policy(client, str(container.id), service.restart)
-        state = container.attrs["State"]
-        is_done = is_one_shot and state["Status"] == "exited" and state["ExitCode"] == 0
-        if state["Running"] or is_done:
-            continue
-        ctx.show(f"starting {service.name}")
-        if service.is_prepared:
-            ended = ctx.run(compose.start(stack, service.name))
-            if ended.exit_code != 0:
-                raise CommandFailed(
-                    f"Compose could not start {service.name}",
-                    where="docker compose start",
-                    output_tail=ended.tail,
-                )
-        else:
-            container.start()
+    """Start, all at once, what does not run and has not done its work; give policies back."""
+    idle: list[Container] = []
+    for service in services:
+        for container in docker.containers(client, stack.project, service.name):
+            set_restart_policy(client, str(container.id), service.restart)
+            state = container.attrs["State"]
+            has_ended_well = state["Status"] == "exited" and state["ExitCode"] == 0
+            if state["Running"] or (has_ended_well and service.name in one_shots):
+                continue
+            ctx.show(f"starting {service.name}")
+            if service.is_prepared:
+                _start_by_compose(stack, service, ctx)
+            else:
+                idle.append(container)
+    with ThreadPoolExecutor(max_workers=max(len(idle), 1)) as pool:
+        for started in [pool.submit(container.start) for container in idle]:
+            started.result()
+
+
+def _start_by_compose(stack: Compose, service: Service, ctx: Context) -> None:
+    ended = ctx.run(compose.start(stack, service.name))
+    if ended.exit_code != 0:
+        raise CommandFailed(
+            f"Compose could not start {service.name}",
+            where="docker compose start",
+            output_tail=ended.tail,
+        )
 
 
 def _awaited(found: Mapping[str, Service], layer: Sequence[str]) -> list[str]:
@@ -219,9 +232,12 @@ def _await(
     one_shots = _one_shots(found)
     waiting = list(names)
     while waiting:
-        reasons = {
-            name: _lacks(client, spec.stack, found[name], name in one_shots) for name in waiting
-        }
+        with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
+            looks = {
+                name: pool.submit(_lacks, client, spec.stack, found[name], name in one_shots)
+                for name in waiting
+            }
+            reasons = {name: look.result() for name, look in looks.items()}
         waiting = [name for name in waiting if reasons[name] is not None]
         if waiting and time.monotonic() > until:
             raise _unready(client, spec, waiting[0], str(reasons[waiting[0]]))

@@ -64,8 +64,7 @@ def readiness(client: "DockerClient", container_id: str) -> Readiness:
 def _has_settled(inspected: dict[str, Any]) -> Readiness:
     from datetime import UTC, datetime
 
-    # The engine gives nanoseconds, and Python takes microseconds.
-    began = datetime.fromisoformat(inspected["State"]["StartedAt"][:19]).replace(tzinfo=UTC)
+    began = datetime.fromisoformat(inspected["State"]["StartedAt"])
     has_settled = (datetime.now(UTC) - began).total_seconds() >= _SETTLES_S
     return Readiness(is_ready=has_settled, says="" if has_settled else "it has only just started")
 
