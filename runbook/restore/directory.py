@@ -3,7 +3,7 @@
 import shutil
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -21,8 +21,9 @@ from runbook.restore.point import (
 )
 from runbook.restore.trees import BroughtBack, Level
 from runbook.restore.writers import held, require_stopped, unknown_writers, wake
-from runbook.tools.archive import Previous, is_staged, take_snapshot
-from runbook.tools.delta import Restore, compare
+from runbook.tools.archive import Previous, Snapshot, is_staged, take_snapshot
+from runbook.tools.delta import Restore, Restored
+from runbook.tools.difference import compare
 from runbook.tools.files import (
     disk_errors,
     fsync_directory,
@@ -31,6 +32,7 @@ from runbook.tools.files import (
     write_durably,
 )
 from runbook.tools.inventory import EntryType, content_bytes, encode, scan, tree_sha256
+from runbook.tools.kept import Kept
 from runbook.units import format_size
 
 
@@ -134,8 +136,22 @@ class DirectoryWay:
 # --- for every tree that lies where we can reach it -------------------------------------------
 
 
+Take = Callable[[Path, Previous | None], Snapshot]
+"""Copies a tree's files to a new directory; some may be shared with an older snapshot."""
+
+
 def snapshot_of(tree: Path, entry: VolumeEntry, staging: Path, ctx: Context) -> VolumeEntry:
-    """Take a snapshot of the tree and complete its entry.
+    """Take a snapshot of a tree that we can reach and complete its entry; raises StepError."""
+
+    def take(files: Path, previous: Previous | None) -> Snapshot:
+        is_live = entry.level == "live"
+        return take_snapshot(tree, files, is_live=is_live, previous=previous, check=ctx.check)
+
+    return stored(entry, staging, take, ctx)
+
+
+def stored(entry: VolumeEntry, staging: Path, take: Take, ctx: Context) -> VolumeEntry:
+    """Put a snapshot into the restore point and complete its entry.
 
     Raises:
         StepError: the disk refuses; or a file changed meanwhile though the entry's level is not
@@ -146,7 +162,7 @@ def snapshot_of(tree: Path, entry: VolumeEntry, staging: Path, ctx: Context) -> 
         shutil.rmtree(home, ignore_errors=True)
         make_directories(home / "files")
     try:
-        return _fill(entry, tree, staging, home, ctx)
+        return _fill(entry, take, staging, home, ctx)
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
@@ -178,14 +194,8 @@ def import_archive(
         shutil.rmtree(staging / "unpacked")
 
 
-def _fill(entry: VolumeEntry, tree: Path, staging: Path, home: Path, ctx: Context) -> VolumeEntry:
-    snapshot = take_snapshot(
-        tree,
-        home / "files",
-        is_live=entry.level == "live",
-        previous=_previous(entry.name, ctx),
-        check=ctx.check,
-    )
+def _fill(entry: VolumeEntry, take: Take, staging: Path, home: Path, ctx: Context) -> VolumeEntry:
+    snapshot = take(home / "files", _previous(entry.name, ctx))
     with disk_errors("writing the inventory", changed=False):
         write_durably(home / "inventory.jsonl", encode(snapshot.inventory))
         fsync_directory(home.parent)
@@ -199,7 +209,7 @@ def _fill(entry: VolumeEntry, tree: Path, staging: Path, home: Path, ctx: Contex
         ctx.log(f"sockets, pipes and devices hold no data and are only recorded: {special[:5]!r}")
     return entry.model_copy(
         update={
-            "method": "reflink" if snapshot.has_clones else "copy",
+            "method": snapshot.method,
             "inventory": artefact,
             "tree_sha256": tree_sha256(snapshot.inventory),
             "files": f"volumes/{entry.name}/files",
@@ -223,26 +233,31 @@ def _previous(name: str, ctx: Context) -> Previous | None:
 
 def bring_back(tree: Path, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> BroughtBack:
     """Make the tree what it was; what is overwritten or deleted is kept in `replaced/` first."""
-    kept = replaced_dir(ctx.state_dir, ctx.operation)
+    kept = Kept(replaced_dir(ctx.state_dir, ctx.operation))
     done = Restore(
         tree=tree,
         wanted=read_inventory(point.directory, entry),
         files=point.directory / entry.files,
         kept=kept,
         operation=ctx.operation,
+        is_coarse=entry.is_coarse,
         check=ctx.check,
     ).run()
-    has_kept = kept.exists() and any(kept.iterdir())
+    return told(done, kept, ctx)
+
+
+def told(done: Restored, kept: Kept, ctx: Context) -> BroughtBack:
+    """What a restore did, for the log and the step's outputs."""
     ctx.log(f"{done.written} written, {done.removed} removed, {done.adjusted} adjusted")
-    if has_kept:
-        ctx.log(f"what was overwritten or deleted lies in `{kept}`")
+    if not kept.is_empty:
+        ctx.log(f"what was overwritten or deleted lies in `{kept.directory}`")
     return BroughtBack(
         written=done.written,
         removed=done.removed,
         adjusted=done.adjusted,
-        replaced=str(kept) if has_kept else None,
+        replaced=None if kept.is_empty else str(kept.directory),
         # An attempt before this one may have done part of it: what it kept shows that it did.
-        changed=done.is_change or has_kept,
+        changed=done.is_change or not kept.is_empty,
     )
 
 
@@ -250,7 +265,14 @@ def count_differences(tree: Path, point: RestorePoint, entry: VolumeEntry, ctx: 
     """How many entries were written, touched or deleted since; raises StepError."""
     inventory = read_inventory(point.directory, entry)
     with disk_errors(f"looking at `{tree}`", changed=False):
-        delta = compare(tree, inventory, check=ctx.check, reads_content=False)
+        delta = compare(
+            tree,
+            inventory,
+            check=ctx.check,
+            # Of what the engine told of a file, its content alone shows whether it was touched.
+            reads_content=entry.is_coarse,
+            is_coarse=entry.is_coarse,
+        )
     return len({*delta.written, *delta.extras})
 
 

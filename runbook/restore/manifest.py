@@ -139,7 +139,8 @@ class VolumeEntry(BaseModel):
     level: str
     """`stopped`, `paused` or `live`."""
     method: str = ""
-    """How it was copied: `reflink` or `copy`."""
+    """How it was copied: `reflink`, `copy`, or through the container `engine`: times to the second,
+    and no attributes but capabilities."""
     inventory: Artefact | None = None
     """The list of its entries; absent with the directory."""
     tree_sha256: str = ""
@@ -150,6 +151,11 @@ class VolumeEntry(BaseModel):
     """Regular files in it."""
     size_bytes: int = 0
     """Of these files together."""
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether its inventory lacks what the container engine does not tell."""
+        return self.method == "engine"
 
 
 class CommitEntry(BaseModel):

@@ -1,14 +1,15 @@
-"""The way back of a Docker volume: its files where the engine keeps them, as of any directory.
+"""The way back of a Docker volume.
 
-The engine's own archive skips what it cannot read and may end short without an error, so the files
-are read where they lie: that needs the engine on this machine, and root.
+Root on the engine's own machine reads and writes the files where they lie, as any directory's; all
+others do it through the engine: volume_by_engine.py. A restore point of either suits both.
 """
 
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from typing import Protocol
 
 from runbook.errors import StepError, Unfit
 from runbook.kinds import Context, Room
@@ -23,8 +24,57 @@ from runbook.restore.directory import (
 from runbook.restore.manifest import VolumeEntry
 from runbook.restore.point import RestorePoint
 from runbook.restore.trees import BroughtBack, Level
+from runbook.restore.volume_by_engine import ByEngine
 from runbook.restore.writers import held, unknown_writers, wake, without_users
 from runbook.tools import docker
+from runbook.tools.helper_containers import remove_leftovers
+
+
+class Files(Protocol):
+    """A volume's files, wherever they can be reached."""
+
+    def take(self, entry: VolumeEntry, staging: Path, ctx: Context) -> VolumeEntry:
+        """Copy them into the restore point and complete its entry."""
+
+    def bring_back(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> BroughtBack:
+        """Make them what they were; what is overwritten or deleted is kept first."""
+
+    def count_differences(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> int:
+        """How many entries were written, touched or deleted since."""
+
+    def size_bytes(self, ctx: Context) -> int:
+        """Bytes of all files' content."""
+
+    def has(self, name: str, ctx: Context) -> bool:
+        """Whether something of that name is in the volume."""
+
+    def require_reach(self, ctx: Context, *, writes: bool) -> None:
+        """Raises StepError where they cannot be read, or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """Satisfies `Files`: they are at a path that root reaches."""
+
+    tree: Path
+
+    def take(self, entry: VolumeEntry, staging: Path, ctx: Context) -> VolumeEntry:
+        return snapshot_of(self.tree, entry, staging, ctx)
+
+    def bring_back(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> BroughtBack:
+        return bring_back(self.tree, point, entry, ctx)
+
+    def count_differences(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> int:
+        return count_differences(self.tree, point, entry, ctx)
+
+    def size_bytes(self, ctx: Context) -> int:
+        return size_of_tree(self.tree, ctx)
+
+    def has(self, name: str, _ctx: Context) -> bool:
+        return (self.tree / name).exists()
+
+    def require_reach(self, ctx: Context, *, writes: bool) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +87,12 @@ class VolumeWay:
     def _name(self) -> str:
         return self.volume.volume
 
-    def _tree(self) -> Path | None:
-        """Where its files lie; None: there is no such volume.
-
-        Raises:
-            Unfit: they lie where we cannot reach them.
-        """
-        place = docker.volume_place(self._name)
-        if place is None:
+    def _files(self) -> "Files | None":
+        """Where its files can be reached; None: there is no such volume."""
+        found = docker.find_volume(self._name)
+        if found is None:
             return None
-        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-            raise Unfit(
-                f"the files of volume `{self._name}` cannot be reached at `{place}`",
-                hint="run as root on the engine's own machine",
-            )
-        return place
+        return ByEngine(self._name) if found.place is None else InPlace(found.place)
 
     # --- snapshots ------------------------------------------------------------------------
 
@@ -62,27 +103,30 @@ class VolumeWay:
             taken_at=ctx.now().isoformat(),
             level=level,
         )
-        tree = self._tree()
-        if tree is None:
+        files = self._files()
+        if files is None:
             ctx.log(f"there is no volume `{self._name}` yet")
             return entry.model_copy(update={"absent": True})
-        self._require_fit(tree, level)
+        remove_leftovers(self._name, ctx)
+        self._require_fit(files, level, ctx)
         with held(self.volume.used_by, level, ctx):
-            return snapshot_of(tree, entry, staging, ctx)
+            return files.take(entry, staging, ctx)
 
     def import_archive(self, file: Path, staging: Path, ctx: Context) -> VolumeEntry:
         return import_archive(self.volume.name, f"volume {self._name}", file, staging, ctx)
 
     def wake(self, ctx: Context) -> None:
+        with suppress(StepError):  # the next attempt removes them, too
+            remove_leftovers(self._name, ctx)
         wake(ctx)
 
-    def _require_fit(self, tree: Path, level: Level) -> None:
+    def _require_fit(self, files: Files, level: Level, ctx: Context) -> None:
         if level == "paused" and not self.volume.used_by:
             raise Unfit(
                 f"nothing is known to write to volume `{self._name}`, so nothing can be paused",
                 hint="name its services by `used_by`, or use `level: stopped` or `level: live`",
             )
-        if level == "live" and (tree / "PG_VERSION").exists():
+        if level == "live" and files.has("PG_VERSION", ctx):
             raise Unfit(
                 f"volume `{self._name}` is a PostgreSQL server's own directory:"
                 " a copy of it while the server writes is of no use",
@@ -92,42 +136,48 @@ class VolumeWay:
     # --- restoring ------------------------------------------------------------------------
 
     def restore(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> BroughtBack:
-        tree = self._tree()
-        if tree is None:
+        remove_leftovers(self._name, ctx)
+        files = self._files()
+        if files is None:
             raise StepError(
                 f"there is no volume `{self._name}` any more",
                 hint=f"docker volume create {quote(self._name)}, then `runbook resume`",
                 changed=False,
             )
         with without_users(self._name, ctx):
-            return bring_back(tree, point, entry, ctx)
+            return files.bring_back(point, entry, ctx)
 
     # --- what people and preflight are told -----------------------------------------------
 
     def written_since(self, point: RestorePoint, entry: VolumeEntry, ctx: Context) -> list[str]:
         if entry.absent:
             return [f"volume `{entry.name}` did not exist then"]
-        tree = self._tree()
-        if tree is None:
+        files = self._files()
+        if files is None:
             return [f"volume `{entry.name}` does not exist any more"]
-        count = count_differences(tree, point, entry, ctx)
+        count = files.count_differences(point, entry, ctx)
         return [f"volume `{entry.name}`: {count} entries written, touched or deleted since"]
 
     def missing_for_snapshot(self, level: Level, ctx: Context) -> list[str]:
-        missing = [*unknown_writers(self.volume.used_by, ctx), *self.missing_for_restore(ctx)]
+        missing = [*unknown_writers(self.volume.used_by, ctx), *self._missing(ctx, writes=False)]
         try:
-            tree = None if missing else self._tree()
-            if tree is not None:
-                self._require_fit(tree, level)
-        except Unfit as error:
+            files = None if missing else self._files()
+            if files is not None:
+                self._require_fit(files, level, ctx)
+        except StepError as error:
             missing.append(error.message)
         return missing
 
     def missing_for_restore(self, ctx: Context) -> list[str]:
+        return self._missing(ctx, writes=True)
+
+    def _missing(self, ctx: Context, *, writes: bool) -> list[str]:
         if missing := docker.missing_engine():
             return missing
         try:
-            self._tree()
+            files = self._files()
+            if files is not None:
+                files.require_reach(ctx, writes=writes)
         except StepError as error:
             return [error.message]
         return []
@@ -142,15 +192,13 @@ class VolumeWay:
 
     def _rooms(self, ctx: Context, *, here: str, there: str | None = None) -> list[Room]:
         try:
-            tree = self._tree()
+            files = self._files()
+            size_bytes = 0 if files is None else files.size_bytes(ctx)
         except StepError:
             return []
-        if tree is None:
-            return []
-        size_bytes = size_of_tree(tree, ctx)
         rooms = [Room(place=ctx.state_dir, size_bytes=size_bytes, purpose=here)]
-        if there is not None:
-            rooms.append(Room(place=tree, size_bytes=size_bytes, purpose=there))
+        if there is not None and isinstance(files, InPlace):
+            rooms.append(Room(place=files.tree, size_bytes=size_bytes, purpose=there))
         return rooms
 
     def snapshot_by_hand(self) -> Sequence[str]:

@@ -15,7 +15,8 @@ class RestoreVolume(Spec):
 
     Only what differs is written. Every file that is overwritten or deleted is first copied to
     `replaced/` in the state directory. Containers that mount a volume are
-    stopped meanwhile; stop the processes that write to a directory before.
+    stopped meanwhile; stop the processes that write to a directory before. Without root, or on an
+    engine elsewhere, a helper container does it, of an image with a shell that is there.
 
     Example:
         id: files

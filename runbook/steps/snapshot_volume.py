@@ -28,6 +28,9 @@ class SnapshotVolume(Spec):
     owners, times, links and checksums. Files that nobody has touched since the last restore point
     are shared with it. What does not exist yet is recorded as absent.
 
+    A volume's files are read where they lie by root on the engine's own machine, and else through
+    the engine, which tells times to the second and no attributes but capabilities.
+
     Example:
         id: files
         uses: snapshot_volume

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from runbook.errors import StepError
 from runbook.tools.files import (
@@ -25,6 +26,10 @@ STAGED_PREFIX = ".runbook-restore-"
 _READS_OF_A_LIVE_FILE = 5
 
 
+Method = Literal["reflink", "copy", "engine"]
+"""How files were copied: the file system shared blocks; or not; or the engine handed them out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Previous:
     """An older snapshot of the same directory, whose unchanged files need not be stored twice."""
@@ -38,8 +43,7 @@ class Snapshot:
     """What was taken."""
 
     inventory: Inventory
-    has_clones: bool
-    """Whether the file system shared the blocks of at least one file instead of copying them."""
+    method: Method
     linked: int
     """Files shared with the older snapshot."""
 
@@ -71,7 +75,8 @@ def take_snapshot(
         sync_file_system(target)
         if not is_live:
             _require_untouched(found, scan(tree, ignored=is_staged, check=check), tree)
-    return Snapshot(inventory, taking.has_clones, taking.linked)
+    method: Method = "reflink" if taking.has_clones else "copy"
+    return Snapshot(inventory, method, taking.linked)
 
 
 def is_staged(name: str) -> bool:
@@ -83,10 +88,11 @@ def _require_untouched(before: Inventory, after: Inventory, tree: Path) -> None:
     for path in sorted(before.keys() | after.keys()):
         old, new = before.get(path), after.get(path)
         if old is None or new is None or old.signature != new.signature:
-            raise _changing(tree / path)
+            raise changing(tree / path)
 
 
-def _changing(path: Path) -> StepError:
+def changing(path: Path) -> StepError:
+    """What is said of a file that somebody writes to."""
     return StepError(
         f"`{path}` changes while it is read",
         hint="stop what writes to it, or take the snapshot with `level: live`",
@@ -145,16 +151,8 @@ class _Taking:
         old = self.previous.inventory.get(entry.path) if self.previous is not None else None
         if self.previous is None or old is None or old.signature != entry.signature:
             return None
-        stored = self.previous.files / entry.path
-        try:
-            # A damaged file must not be handed on from one restore point to the next.
-            if sha256_of(stored) != old.sha256:
-                return None
-            target.hardlink_to(stored)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM):
-                return None
-            raise
+        if not link_stored(self.previous.files / entry.path, old.sha256, target):
+            return None
         self.linked += 1
         return replace(entry, sha256=old.sha256)
 
@@ -171,7 +169,7 @@ class _Taking:
         target.unlink(missing_ok=True)
         if self.is_live and entry_if_there(self.tree / entry.path, entry.path) is None:
             return None
-        raise _changing(self.tree / entry.path)
+        raise changing(self.tree / entry.path)
 
     def copy_once(self, path: str, target: Path) -> str | None:
         target.unlink(missing_ok=True)
@@ -191,6 +189,20 @@ class _Taking:
         return sha256
 
 
+def link_stored(stored: Path, sha256: str, target: Path) -> bool:
+    """Share an older snapshot's file, if it is intact, and the file system lets us."""
+    try:
+        # A damaged file must not be handed on from one restore point to the next.
+        if sha256_of(stored) != sha256:
+            return False
+        target.hardlink_to(stored)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EXDEV, errno.EMLINK, errno.EPERM):
+            return False
+        raise
+    return True
+
+
 def problems_of_copy(inventory: Inventory, files: Path, *, check: Callable[[], None]) -> list[str]:
     """What is missing or damaged in a snapshot's files; every byte is read."""
     problems = []
@@ -208,3 +220,20 @@ def problems_of_copy(inventory: Inventory, files: Path, *, check: Callable[[], N
             case _:
                 pass
     return problems
+
+
+def set_metadata(path: Path, entry: Entry) -> None:
+    """Give what stands there the entry's owner, mode, attributes and times.
+
+    In this order: chown(2) clears what chmod(2) and the attributes have set.
+    """
+    if os.geteuid() == 0:
+        os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
+    if entry.type is not EntryType.SYMLINK:
+        path.chmod(entry.mode)
+        for name in set(os.listxattr(path)) - entry.xattrs.keys():
+            if name.startswith("user."):
+                os.removexattr(path, name)
+        for name, value in entry.xattrs.items():
+            os.setxattr(path, name, value)
+    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)

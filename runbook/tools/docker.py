@@ -3,8 +3,11 @@
 Compose's own commands: compose.py. The SDK is imported at use and its errors are translated here.
 """
 
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,12 +96,37 @@ def unpause(ids: Sequence[str]) -> None:
             client.api.unpause(container_id)
 
 
-def volume_place(name: str) -> Path | None:
-    """Where the engine keeps a volume's files; None: there is no such volume.
+def remove_containers(label: str) -> None:
+    """Remove every container with that label, running or not."""
+    with engine() as client:
+        for container in client.containers.list(
+            all=True, ignore_removed=True, filters={"label": label}
+        ):
+            remove_container(container)
 
-    Raises:
-        Unfit: its driver keeps them elsewhere.
-    """
+
+def remove_container(container: "Container") -> None:
+    """Remove a container with its nameless volumes; one that is gone is removed."""
+    from docker.errors import APIError
+
+    try:
+        container.remove(force=True, v=True)
+    except APIError as error:
+        # Gone, or on its way: the engine removes it by itself.
+        if error.status_code not in (404, 409):
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVolume:
+    """A volume that the engine knows."""
+
+    place: Path | None
+    """Where its files lie on this machine; absent where only the engine can reach them."""
+
+
+def find_volume(name: str) -> FoundVolume | None:
+    """The volume of that name; None: there is none."""
     from docker.errors import NotFound
 
     with engine() as client:
@@ -106,9 +134,24 @@ def volume_place(name: str) -> Path | None:
             volume = client.volumes.get(name)
         except NotFound:
             return None
-        if volume.attrs["Driver"] != "local":
-            raise Unfit(f"volume `{name}` has driver `{volume.attrs['Driver']}`, expected `local`")
-        return Path(volume.attrs["Mountpoint"])
+        place = Path(volume.attrs["Mountpoint"])
+        is_plain = volume.attrs["Driver"] == "local" and not volume.attrs.get("Options")
+        is_ours = is_plain and os.geteuid() == 0 and is_here(client) and place.is_dir()
+        return FoundVolume(place if is_ours else None)
+
+
+def volume_size_bytes(name: str) -> int:
+    """How much a volume holds, by the engine's own count; 0 where it does not tell."""
+    with engine() as client:
+        found = [each for each in client.df()["Volumes"] or [] if each["Name"] == name]
+        sizes = [int((each.get("UsageData") or {}).get("Size", 0)) for each in found]
+        return max(0, *sizes, 0)
+
+
+def is_here(client: "DockerClient") -> bool:
+    """Whether the engine certainly is on this machine, and sees the same files."""
+    is_local = client.api.base_url == "http+docker://localhost"
+    return is_local and client.info()["Name"] == socket.gethostname()
 
 
 def make_volume(name: str, labels: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,11 @@ from runbook.errors import Unfit
 ROOT = ""
 """The path of the directory itself in its own inventory."""
 
-_XATTRS = ("user.", "system.posix_acl_", "security.capability")
+CAPABILITY = "security.capability"
+"""The attribute that holds what a program may do without being root."""
+
+XATTRS = ("user.", "system.posix_acl_", CAPABILITY)
+"""What the names of the attributes begin with that are recorded."""
 
 
 class EntryType(StrEnum):
@@ -150,7 +154,7 @@ def _type(mode: int) -> EntryType:
 
 def _xattrs(full: Path) -> dict[str, bytes]:
     try:
-        names = [name for name in sorted(os.listxattr(full)) if name.startswith(_XATTRS)]
+        names = [name for name in sorted(os.listxattr(full)) if name.startswith(XATTRS)]
         return {name: os.getxattr(full, name) for name in names}
     except OSError:
         return {}  # a file system without them, or a name that another user may not read

@@ -123,15 +123,4 @@ def _own_version() -> int:
 
 def remove_containers(operation: str) -> None:
     """Remove the containers of an operation that outlived who had started them."""
-    from docker.errors import APIError
-
-    with docker.engine() as client:
-        label = f"{docker.OPERATION_LABEL}={operation}"
-        found = client.containers.list(all=True, ignore_removed=True, filters={"label": label})
-        for container in found:
-            try:
-                container.remove(force=True, v=True)
-            except APIError as error:
-                # Gone, or on its way: the engine removes it by itself.
-                if error.status_code not in (404, 409):
-                    raise
+    docker.remove_containers(f"{docker.OPERATION_LABEL}={operation}")
