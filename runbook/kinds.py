@@ -350,5 +350,8 @@ class StepKind(Generic[S, O]):
     """Checks only: which of this step's checks fail right now, by key, and how."""
     needs_answer: Callable[[S, Trigger], bool] | None = None
     """Whether it will ask a person: a run without a terminal refuses beforehand."""
+    after_abort: Callable[[JsonObject], Sequence[str]] | None = None
+    """Given what a step of an aborted run has recorded as progress: the shell commands that bring
+    back what it has left stopped. Looks only."""
     retry_forbidden: str | None = None
     """Why a step of this kind may not have `retry`; absent: it may."""

@@ -2,12 +2,14 @@
 
 import click
 
-from runbook.app import open_app
+from runbook.app import App, open_app
 from runbook.cli.answers import Answers
 from runbook.cli.driving import conclude, recording_of, undone_of, watching
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.events import Outcome
+from runbook.engine.aftermath import left_stopped
 from runbook.engine.claim import release
+from runbook.engine.ledger import Recorded
 from runbook.errors import ExitStatus, UsageError
 from runbook.report.document import run_document
 from runbook.report.view import view_run
@@ -51,16 +53,28 @@ def abort(
             raise UsageError(
                 f"run `{run.run_id}` has ended already ({run.state.outcome})", hint="runbook status"
             )
+        left = _left(app, run)
         view = view_run(recording_of(run), undone=undone_of(app, run))
         if options.output == "json":
             options.answer_json("run", run_document(view, invocation=options.invocation()))
+            options.say("\n".join(left))
             return ExitStatus.SUCCEEDED
         lines = [f"aborted: {view.id}: {view.note}"]
         doubts = [step.id for step in view.steps if step.is_in_doubt]
         if doubts:
             lines.append(f"still in doubt: {', '.join(doubts)}")
-        options.answer("\n".join(lines))
+        options.answer("\n".join([*lines, *left]))
     return ExitStatus.SUCCEEDED
+
+
+def _left(app: App, run: Recorded) -> list[str]:
+    """What the run, and the one that it was to undo, have left stopped, for people."""
+    undone = run.state.undone
+    runs = [app.ledger.recorded(undone.run_id), run] if undone else [run]
+    commands = left_stopped(runs, app.registry)
+    return (
+        ["left stopped; to bring it back:", *(f"  {each}" for each in commands)] if commands else []
+    )
 
 
 def _release(options: Options, journal: str, reason: str) -> ExitStatus:

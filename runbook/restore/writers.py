@@ -13,7 +13,7 @@ from runbook.errors import StepError
 from runbook.kinds import Context
 from runbook.resources import Compose, Process
 from runbook.restore.trees import Level
-from runbook.tools import daemon, docker
+from runbook.tools import daemon, docker, halted
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +135,10 @@ def _service(name: str, ctx: Context) -> _Running | None:
 @contextmanager
 def without_users(volume: str, ctx: Context) -> Iterator[None]:
     """Stop every container that mounts a volume; start exactly those again afterwards."""
-    recorded = (ctx.progress or {}).get("stopped")
-    ids = [str(each) for each in recorded] if isinstance(recorded, list) else []
     with docker.engine() as client:
         users = client.containers.list(ignore_removed=True, filters={"volume": volume})
-        ids += [str(each.id) for each in users if str(each.id) not in ids]
-        ctx.record_progress({"stopped": [*ids]})
+        were = halted.note(users, ctx.progress)
+        ctx.record_progress(halted.as_progress(were))
         for container in users:
             ctx.log(f"stopping `{container.name}`, which mounts `{volume}`")
             container.stop()
@@ -151,6 +149,7 @@ def without_users(volume: str, ctx: Context) -> Iterator[None]:
             there = client.containers.list(
                 all=True, ignore_removed=True, filters={"volume": volume}
             )
+            ids = {each.id for each in were}
             for container in there:
-                if str(container.id) in ids:
+                if container.id in ids:
                     container.start()

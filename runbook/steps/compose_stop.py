@@ -11,19 +11,20 @@ from runbook.core.plan import Effect, Rerun
 from runbook.field_rules import rule, rules
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
-from runbook.tools import docker
+from runbook.tools import docker, halted
 from runbook.tools.containers import stop_for_good
+from runbook.tools.halted import Halted
 
 _POLL_S = 0.05
 _ABOVE_GRACE_S = 60.0
-_RUNS = ("running", "paused", "restarting")
 
 
 class ComposeStop(Spec):
     """Stop services of a stack for good: an engine that restarts does not start them again.
 
     All at once. A container whose first process does not handle the stop signal would never hear
-    of it, and is killed without waiting for its grace.
+    of it, and is killed without waiting for its grace. What restart policies they had is recorded:
+    `compose_up` gives them back, and `runbook abort` says how to.
 
     Example:
         id: stop
@@ -50,27 +51,28 @@ class ServicesStopped(Outputs):
 
     stopped: list[str]
     """The services that ran, and do not now."""
+    halted: list[Halted]
+    """Their containers, and those that did not run, as they were."""
 
 
 def _run(spec: ComposeStop, ctx: Context) -> Result[ServicesStopped]:
-    recorded = (ctx.progress or {}).get("stopping")
-    names = {str(name) for name in recorded} if isinstance(recorded, list) else set()
     with docker.engine(timeout_s=(spec.grace or 0) + _ABOVE_GRACE_S) as client:
         there = [
             container
             for container in docker.containers(client, spec.stack.project)
             if _is_meant(spec, docker.service_of(container))
         ]
-        names |= {docker.service_of(each) for each in there if each.status in _RUNS}
-        ctx.record_progress({"stopping": [*sorted(names)]})
+        were = halted.note(there, ctx.progress)
+        ctx.record_progress(halted.as_progress(were))
         with ThreadPoolExecutor(max_workers=max(len(there), 1)) as pool:
             stopping = [
                 pool.submit(stop_for_good, client, str(each.id), grace_s=spec.grace, log=ctx.log)
                 for each in there
             ]
             _await(stopping, ctx)
-    ctx.log(f"stopped: {', '.join(sorted(names)) or 'nothing ran'}")
-    return Result(ServicesStopped(stopped=sorted(names)), bool(names))
+    names = sorted({each.service for each in were if each.ran})
+    ctx.log(f"stopped: {', '.join(names) or 'nothing ran'}")
+    return Result(ServicesStopped(stopped=names, halted=were), bool(names))
 
 
 def _await(stopping: list[Future[Any]], ctx: Context) -> None:
@@ -108,4 +110,5 @@ STEP = StepKind(
     holds="stack",
     by_hand=_by_hand,
     preflight=lambda _spec, _ctx: docker.missing_engine(),
+    after_abort=halted.to_start_again,
 )

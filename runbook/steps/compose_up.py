@@ -16,6 +16,7 @@ from runbook.core.plan import Effect, Json, Rerun
 from runbook.errors import CommandFailed, EngineGone, StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
+from runbook.steps._orphans import Orphans
 from runbook.tools import compose, docker
 from runbook.tools.compose import Service
 from runbook.tools.containers import POLL_S, log_tail, readiness, set_restart_policy
@@ -33,7 +34,10 @@ class ComposeUp(Spec):
     """Create and start services of a stack, and wait until they are ready.
 
     Ready is what a service's own health test says, run in its container at once and again four
-    times a second; without one, that it goes on running. Images are never pulled.
+    times a second; without one, that it goes on running. Images are never pulled. Containers of
+    services that the compose files do not name are left alone and told; in a rollback, where all
+    services are meant, those that did not run at the restore point are stopped, and those that did
+    and were stopped by `compose_stop` are started.
 
     Example:
         id: release
@@ -58,6 +62,8 @@ class ServicesUp(Outputs):
     """Of each service the ids of its containers."""
     images: dict[str, str]
     """Of each service the id of the image that it runs."""
+    orphans: list[str]
+    """Names of running containers whose service no compose file names."""
 
 
 def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
@@ -87,14 +93,19 @@ def _bring_up(
         before = _states(client, spec.stack)
         ctx.record_progress({"before": before})
     _repair_names(client, spec.stack, ctx)
+    orphans = Orphans.of(client, spec.stack, found, ctx)
+    if spec.services is None:
+        orphans.stop_new()
     _create(client, spec, [found[name] for name in everything], ctx)
     until = time.monotonic() + spec.ready_within
     for layer in layers:
         _await(client, spec, _awaited(found, layer), found, ctx, until)
         _start(client, spec.stack, [found[name] for name in layer], _one_shots(found), ctx)
     _await(client, spec, everything, found, ctx, until)
+    if spec.services is None:
+        orphans.start_old()
     changed = before != _states(client, spec.stack)
-    return Result(_outputs(client, spec.stack, everything), changed)
+    return Result(_outputs(client, spec.stack, everything, orphans.tell()), changed)
 
 
 def _await_engine(spec: ComposeUp, ctx: Context, error: EngineGone) -> None:
@@ -280,11 +291,14 @@ def _lacks(
     return None
 
 
-def _outputs(client: "DockerClient", stack: Compose, names: Sequence[str]) -> ServicesUp:
+def _outputs(
+    client: "DockerClient", stack: Compose, names: Sequence[str], orphans: list[str]
+) -> ServicesUp:
     there = {name: docker.containers(client, stack.project, name) for name in names}
     return ServicesUp(
         services={name: [str(each.id) for each in found] for name, found in there.items()},
         images={name: str(found[0].attrs["Image"]) for name, found in there.items() if found},
+        orphans=orphans,
     )
 
 

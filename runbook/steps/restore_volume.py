@@ -8,6 +8,7 @@ from runbook.restore.choice import loaded_point
 from runbook.restore.manifest import VolumeEntry
 from runbook.restore.point import RestorePoint
 from runbook.restore.trees import BroughtBack, way_of
+from runbook.tools import halted
 
 
 class RestoreVolume(Spec):
@@ -85,4 +86,5 @@ STEP = StepKind(
     preflight=lambda spec, ctx: way_of(spec.volume).missing_for_restore(ctx),
     room=lambda spec, ctx: way_of(spec.volume).room_for_restore(ctx),
     timeout_s=3600.0,
+    after_abort=halted.to_start_again,
 )

@@ -149,6 +149,12 @@ def services(stack: Compose) -> dict[str, Service]:
     }
 
 
+def names_in_every_profile(stack: Compose) -> set[str]:
+    """The names of all services that the files have, whichever profiles are on."""
+    everything = stack.model_copy(update={"profiles": ["*"]})
+    return set(_read(everything, "config", "--services").split())
+
+
 def hashes(stack: Compose) -> dict[str, str]:
     """Of each service the hash that Compose labels its containers with."""
     lines = _read(stack, "config", "--hash", "*").splitlines()

@@ -129,6 +129,28 @@ def test_a_migration_that_ended_while_nobody_was_there_is_adopted_with_its_end(
     assert desk.log() == ["began", "ended"]
 
 
+def test_after_an_abort_what_is_left_stopped_is_told_with_what_brings_it_back(
+    desk: Desk,
+) -> None:
+    text = (desk.stack.root / "migrate.yaml").read_text()
+    head, _, halt = text.partition("  - id: migrate")
+    sure = "  - {id: sure, uses: approval, with: {message: Sure?}}\n"
+    halt = "  - id: halt" + halt.partition("  - id: halt")[2]
+    (desk.stack.root / "migrate.yaml").write_text(f"{head}{halt.rstrip()}\n{sure}")
+    began = desk.run("run", "migrate.yaml")
+    runs = json.loads(desk.run("history", "-o", "json")[1])["runs"]
+
+    aborted, told = desk.run("abort", runs[0]["id"], "--reason", "mended by hand")
+
+    assert aborted == 0, began[1] + told
+    name = f"{desk.stack.project}-web-1"
+    commands = [f"docker update --restart=unless-stopped {name}", f"docker start {name}"]
+    assert [line.strip() for line in told.splitlines()][-2:] == commands
+    for command in commands:
+        desk.stack.docker(*command.split()[1:])
+    assert desk.stack.is_running("web")
+
+
 def test_a_volume_of_the_stacks_own_is_not_taken_for_a_claim(desk: Desk) -> None:
     desk.stack.docker("volume", "create", f"{desk.stack.project}_runbook")
 

@@ -16,6 +16,7 @@ from runbook.steps import restore_volume, seal_restore_point, snapshot_volume
 from runbook.steps.restore_volume import RestoreVolume
 from runbook.steps.seal_restore_point import SealRestorePoint
 from runbook.steps.snapshot_volume import SnapshotVolume
+from runbook.tools.halted import Halted, as_progress
 from runbook.tools.inventory import scan, tree_sha256
 from tests.real.conftest import MakeStack, Stack
 
@@ -139,7 +140,8 @@ def test_who_was_stopped_by_a_killed_attempt_is_started_by_the_next(stack: Stack
     completed = loaded(stack)
     container = stack.containers()["writer"]["Id"]
 
-    restore(stack, completed, progress={"stopped": [container]})
+    was = Halted(id=container, name="writer", service="writer", restart="no", ran=True)
+    restore(stack, completed, progress=as_progress([was]))
 
     assert stack.is_running("writer")
 
