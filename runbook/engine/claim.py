@@ -13,8 +13,9 @@ from uuid import uuid4
 
 from runbook.core.plan import Effect
 from runbook.core.state import RunState
+from runbook.engine.lock import holder
 from runbook.engine.scene import Scene
-from runbook.errors import ClaimHeld
+from runbook.errors import ClaimHeld, LockHeld
 from runbook.resources import Compose
 from runbook.tools import docker
 from runbook.tools.files import fsync_directory, write_durably
@@ -78,5 +79,18 @@ def journal_id(state_dir: Path) -> str:
 
 
 def release(journal: str) -> list[str]:
-    """Give up all claims of a journal that is lost; the names of the volumes."""
-    return docker.remove_volumes(f"{_JOURNAL}={journal}")
+    """Give up all claims of a journal that is lost; the names of the volumes.
+
+    Raises:
+        LockHeld: it is not lost: a process on this machine is driving a run of it.
+    """
+    label = f"{_JOURNAL}={journal}"
+    for claim in docker.labels_of_volumes(label):
+        is_here = claim.get(_LABELS["host"]) == platform.node()
+        owner = holder(Path(claim.get(_LABELS["state_dir"], ""))) if is_here else None
+        if owner is not None:
+            raise LockHeld(
+                f"journal {journal} is not lost, it is at work: {owner}",
+                hint=f"wait for its end, or there: runbook abort {owner.run_id} --reason TEXT",
+            )
+    return docker.remove_volumes(label)

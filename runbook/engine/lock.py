@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from runbook.errors import JournalUnwritable, LockHeld
 from runbook.tools.files import make_directories, write_durably
@@ -115,6 +115,16 @@ def read_owner(state_dir: Path, name: str) -> Owner | None:
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
     return replace(owner, is_alive=_is_held(path))
+
+
+def holder(state_dir: Path) -> Owner | None:
+    """Who holds any lock of that state directory now; None: nobody, as far as can be seen."""
+    with suppress(OSError):
+        for path in sorted((state_dir / "locks").glob("*.lock")):
+            owner = read_owner(state_dir, unquote(path.stem))
+            if owner is not None and owner.is_alive:
+                return owner
+    return None
 
 
 def _take(descriptor: int) -> None:

@@ -163,6 +163,13 @@ def make_volume(name: str, labels: Mapping[str, str]) -> dict[str, str]:
         return dict(client.volumes.get(name).attrs.get("Labels") or {})
 
 
+def labels_of_volumes(label: str) -> list[dict[str, str]]:
+    """All labels of every volume with that label."""
+    with engine() as client:
+        found = client.volumes.list(filters={"label": label})
+        return [dict(volume.attrs.get("Labels") or {}) for volume in found]
+
+
 def remove_volumes(label: str) -> list[str]:
     """Remove every volume with that label; their names."""
     with engine() as client:

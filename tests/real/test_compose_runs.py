@@ -179,6 +179,23 @@ def test_a_run_whose_claim_was_given_up_for_another_journal_does_not_go_on(
     assert f"{desk.stack.root}/second" in told
 
 
+def test_the_claim_of_a_journal_that_is_at_work_is_not_given_up(
+    desk: Desk, eventually: Eventually
+) -> None:
+    process = desk.start("run", "migrate.yaml")
+    eventually(lambda: desk.stack.is_running("web") and desk.log() == ["began"], "its work", 60.0)
+    journal = (desk.stack.root / "state" / "journal.id").read_text().strip()
+
+    refused, told = desk.run("abort", "--journal", journal, "--reason", "lost", state="second")
+    desk.sh("touch /shared/go")
+    ended = process.communicate(timeout=120)[0]
+
+    assert refused == 6, told
+    assert "is not lost, it is at work" in told
+    assert f"process {process.pid} (alive)" in told
+    assert process.returncode == 0, ended
+
+
 def test_without_an_engine_nothing_begins_and_the_message_says_why(desk: Desk) -> None:
     status, told = desk.run(
         "run", "migrate.yaml", DOCKER_HOST=f"unix://{desk.stack.root}/none.sock"
