@@ -73,6 +73,11 @@ def build(stack: Compose, services: Sequence[str], *, pull: bool) -> Command:
     return command(stack, "build", *(("--pull",) if pull else ()), *services)
 
 
+def pull(stack: Compose, services: Sequence[str]) -> Command:
+    """Fetch these services' images from where their names say."""
+    return command(stack, "pull", *services)
+
+
 def run_detached(
     stack: Compose,
     service: str,

@@ -228,6 +228,40 @@ def test_a_build_that_fails_says_why(make_stack: MakeStack) -> None:
     assert not caught.value.changed
 
 
+def test_an_image_that_cannot_be_had_fails_the_build_and_what_runs_goes_on(
+    make_stack: MakeStack,
+) -> None:
+    stack = built(make_stack, "one")
+    (stack.root / "Dockerfile").write_text("this is never read")
+    stack.write(STACK)
+    stack.compose("up", "--detach", "store")
+    stack.write(f"{BUILT}      store: {{image: '127.0.0.1:9/not-here:1'}}\n")
+
+    with pytest.raises(CommandFailed) as caught:
+        run(compose_build, ComposeBuild(stack=stack.resource), stack)
+
+    assert "no image `127.0.0.1:9/not-here:1`, which service `store` runs" in caught.value.message
+    assert caught.value.output_tail
+    assert not caught.value.changed
+    assert stack.is_running("store")
+
+
+def test_an_image_that_is_here_or_is_built_by_another_service_is_not_fetched(
+    make_stack: MakeStack,
+) -> None:
+    stack = built(make_stack, "one")
+    image = f"{stack.project}-shared"
+    shared = BUILT.replace("build: .", f"build: .\n        image: {image}")
+    also = f"      also: {{image: {image}}}\n      store: {{image: 'runbook-test/python:1'}}\n"
+    stack.write(f"{shared}{also}")
+
+    result = run(compose_build, ComposeBuild(stack=stack.resource), stack)
+
+    stack.docker("image", "rm", "-f", image)
+    assert result.outputs.fetched == []
+    assert list(result.outputs.images) == ["web"]
+
+
 # --- one-off commands -----------------------------------------------------------------------
 
 
