@@ -17,7 +17,7 @@ from runbook.core.plan import JsonObject
 from runbook.errors import StepStopped, TimedOut
 from runbook.kinds import CompletedStep, PlanStep, UndoneRun
 from runbook.tools.process import Command, Completed
-from runbook.tools.redactor import Redactor
+from runbook.tools.redactor import RedactedStream, Redactor
 from runbook.tools.supervised import Exit, Gone, Supervised
 from runbook.units import format_duration
 
@@ -198,43 +198,33 @@ class _OutputReader:
         self, supervised: Supervised, redactor: Redactor, log: Callable[[str], None]
     ) -> None:
         self._supervised = supervised
-        self._redactor = redactor
         self._log = log
         self._offsets = list(supervised.output_begins_at)
-        self._pending = [b"", b""]
+        self._streams = [RedactedStream(redactor), RedactedStream(redactor)]
         self._kept = [b"", b""]
         self._is_cut = False
 
     def read(self) -> None:
         for stream, piece in enumerate(self._supervised.read_output(*self._offsets)):
             lost_bytes = piece.start - self._offsets[stream]
-            if lost_bytes:
-                self._is_cut = self._is_cut or stream == 0
-                self._pending[stream] += f"\n[{lost_bytes} bytes that nobody read]\n".encode()
+            lost = f"\n[{lost_bytes} bytes that nobody read]\n" if lost_bytes else ""
+            self._is_cut = self._is_cut or (lost_bytes > 0 and stream == 0)
             self._offsets[stream] = piece.end
-            self._pending[stream] += piece.data
-            whole, newline, rest = self._pending[stream].rpartition(b"\n")
-            if newline:
-                self._pending[stream] = rest
-                self._keep(stream, whole + newline)
+            self._keep(stream, self._streams[stream].feed(lost.encode() + piece.data))
 
     def finish(self, exit_code: int) -> Completed:
         for stream in (0, 1):
-            if self._pending[stream]:
-                self._keep(stream, self._pending[stream])
-                self._pending[stream] = b""
-        stdout, stderr = (
-            self._redactor.bytes(kept)[-KEPT_OUTPUT_BYTES:].decode("utf-8", "replace")
-            for kept in self._kept
-        )
+            self._keep(stream, self._streams[stream].finish())
+        stdout, stderr = (kept.decode("utf-8", "replace") for kept in self._kept)
         return Completed(exit_code=exit_code, stdout=stdout, stderr=stderr, is_cut=self._is_cut)
 
-    def _keep(self, stream: int, data: bytes) -> None:
-        spare = self._redactor.longest
-        is_more = len(self._kept[stream]) + len(data) > KEPT_OUTPUT_BYTES
+    def _keep(self, stream: int, clean: bytes) -> None:
+        if not clean:
+            return
+        is_more = len(self._kept[stream]) + len(clean) > KEPT_OUTPUT_BYTES
         self._is_cut = self._is_cut or (is_more and stream == 0)
-        self._kept[stream] = (self._kept[stream] + data)[-KEPT_OUTPUT_BYTES - spare :]
-        self._log(data.decode("utf-8", "replace"))
+        self._kept[stream] = (self._kept[stream] + clean)[-KEPT_OUTPUT_BYTES:]
+        self._log(clean.decode("utf-8", "replace"))
 
 
 def operation_name(run_id: str, step_id: str) -> str:

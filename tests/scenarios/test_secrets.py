@@ -1,15 +1,15 @@
 """Secrets come from where the runbook says, and are nowhere to be found afterwards."""
 
+import base64
 import json
-from collections.abc import Iterator
+import re
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from runbook.secret import Secret
-from runbook.tools.redactor import Redactor
-from tests.scenarios.conftest import Desk, Told
+from tests.scenarios.conftest import Desk, Place, Shop
 
 pytestmark = pytest.mark.slow
 
@@ -62,13 +62,18 @@ for value in "$A" "$B" "$C" "$D"; do
   printf 'x%s' "$value" | base64 -w0; echo
   printf 'xx%s' "$value" | base64 -w0; echo
   printf '%q\\n' "$value"
+  { printf 'some text that stands before it %s' "$value"; seq 40; } | base64
+  (set -x; : "$value")
 done
 python3 -c 'import json, os, urllib.parse
 for name in "ABCD":
     value = os.environ[name]
     print(json.dumps({"v": value}), json.dumps(value, ensure_ascii=False))
-    print(urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value))'
+    print(urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value), repr(value))'
+cat /proc/[0-9]*/cmdline > cmdlines 2>/dev/null || true
 """
+MARK = b"c4nary"
+"""Stands in every canary, and no way of quoting changes it."""
 
 
 @pytest.fixture
@@ -82,41 +87,51 @@ def keeper(desk: Desk) -> Desk:
     return desk
 
 
-def command_lines() -> Iterator[bytes]:
+def command_lines() -> bytes:
     """What every process on the machine was called with."""
+    lines = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            yield entry.read_bytes()
+            lines.append(entry.read_bytes())
+    return b"".join(lines)
 
 
-def watched(desk: Desk, *arguments: str) -> tuple[Told, set[bytes]]:
-    """Run the program to its end, and see every command line meanwhile."""
-    process, seen = desk.start(*arguments), set[bytes]()
-    while process.poll() is None:
-        seen |= set(command_lines())
-    return desk.ended(process), seen
-
-
-def leaks(desk: Desk, *sinks: bytes) -> list[str]:
-    """Where any form of any canary is to be found."""
-    forms = [form for value in CANARIES.values() for form in Redactor([Secret(value)]).forms]
-    files = [path for path in desk.state.rglob("*") if path.is_file()]
-    assert len(files) > 2
-    places = {str(number): text for number, text in enumerate(sinks)}
-    places |= {str(path): path.read_bytes() for path in files}
+def leaks(place: Place, **sinks: bytes) -> list[str]:
+    """Where any canary is to be found: as text however quoted, or in base64, wrapped or not."""
+    files = [path for path in place.state.rglob("*") if path.is_file()]
+    texts = sinks | {str(path): path.read_bytes() for path in files}
+    marks = [MARK]
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + MARK)
+        marks.append(encoded[-(-offset * 8 // 6) : (offset + len(MARK)) * 8 // 6])
+    unwrapped = {place: text + re.sub(rb"\s|\\n", b"", text) for place, text in texts.items()}
     return [
-        f"{place}: {form!r}" for place, text in places.items() for form in forms if form in text
+        f"{place}: {mark!r}" for place, text in unwrapped.items() for mark in marks if mark in text
     ]
 
 
+def test_what_looks_for_leaks_finds_what_the_runbook_says(keeper: Desk) -> None:
+    said = subprocess.run(
+        ["bash", "say.sh"],
+        cwd=keeper.root,
+        env={**keeper.environment(), **dict(zip("ABCD", CANARIES.values(), strict=True))},
+        capture_output=True,
+        check=True,
+    )
+
+    assert len(leaks(keeper, said=said.stdout)) == 4
+
+
 def test_no_byte_of_a_secret_is_kept_or_shown_by_a_run_that_says_them_all(keeper: Desk) -> None:
-    told, seen = watched(keeper, "run", "deploy.yaml", "-vv")
+    told = keeper.runbook("run", "deploy.yaml", "-vv")
     logs = keeper.runbook("logs", keeper.history()[0]["id"])
+    seen = (keeper.root / "cmdlines").read_bytes()
 
     assert told.status == 0, told.text
+    assert len([*keeper.state.rglob("*.log")]) == 3
     assert logs.out.count("[secret]") > 30
-    assert any(b"runbook" in line for line in seen)
-    assert leaks(keeper, told.text.encode(), logs.text.encode(), *seen) == []
+    assert seen.count(b"say.sh") == 2
+    assert leaks(keeper, told=told.text.encode(), logs=logs.text.encode(), seen=seen) == []
 
 
 def test_nor_by_a_failing_one_nor_by_one_that_is_killed_and_resumed(keeper: Desk) -> None:
@@ -125,17 +140,57 @@ def test_nor_by_a_failing_one_nor_by_one_that_is_killed_and_resumed(keeper: Desk
 
     process = keeper.start("run", "deploy.yaml", "-o", "jsonl")
     keeper.traced("begun")
-    held = leaks(keeper, *command_lines())
+    held = leaks(keeper, held=command_lines())
     keeper.kill(process, is_group=True)
     killed = leaks(keeper)
     keeper.open_gate()
-    failed, seen = watched(keeper, "resume", "-o", "jsonl")
+    failed = keeper.runbook("resume", "-o", "jsonl")
     status = keeper.runbook("status", "-o", "json")
 
     assert failed.status == 1, failed.text
     assert "[secret]" in failed.out
-    sinks = (failed.out.encode(), failed.err.encode(), status.text.encode(), *seen)
-    assert (held, killed, leaks(keeper, *sinks)) == ([], [], [])
+    sinks = {"failed": failed.text.encode(), "status": status.text.encode()}
+    assert (held, killed, leaks(keeper, **sinks)) == ([], [], [])
+
+
+def test_nor_by_the_demo_its_rollback_that_fails_and_the_resume_of_that(shop: Shop) -> None:
+    shop.environ |= {name: CANARIES[name] for name in ("CANARY_ENV", "CANARY_INPUT")}
+    for name, text in (
+        ("runbooks/canary.txt", CANARIES["CANARY_FILE"]),
+        ("runbooks/hidden.txt", CANARIES["CANARY_COMMAND"]),
+        ("runbooks/say.sh", SAY),
+        ("ops/fault", "no answer\n"),
+    ):
+        (shop.root / name).write_text(text)
+    given, secrets = RUNBOOK[RUNBOOK.index("inputs:\n") :].split("secrets:\n")
+    secrets = "secrets:\n" + secrets[: secrets.index("vars:")]
+    project = shop.root / "runbooks" / "project.yaml"
+    project.write_text(project.read_text() + secrets)
+    say = (
+        "  - {id: SAY, uses: command, rerun: safe, with: {argv: [bash, say.sh], environment: {"
+        'A: "${{ secrets.by_env }}", B: "${{ secrets.by_file }}", C: "${{ secrets.by_command }}",'
+        ' D: "${{ inputs.token }}"}}}\n'
+    )
+    for name, before in (
+        ("deploy.yaml", "  - id: migrate\n"),
+        ("rollback.yaml", "  - id: cache\n"),
+    ):
+        shop.change_runbook(name, "inputs:\n", given)
+        shop.change_runbook(name, before, say.replace("SAY", "say") + before)
+
+    first = shop.deploy("v1")
+    failed = shop.deploy("v3", watch="4s")
+    resumed = shop.runbook("resume", "-vv")
+
+    statuses = [told.status for told in (first, failed, resumed)]
+    assert statuses == [0, 4, 3], failed.text + resumed.text
+    assert any(shop.state.rglob("manifest.json"))
+    seen = (shop.root / "runbooks" / "cmdlines").read_bytes()
+    assert seen.count(b"say.sh") == 2
+    texts = {
+        str(number): told.text.encode() for number, told in enumerate((first, failed, resumed))
+    }
+    assert leaks(shop, seen=seen, **texts) == []
 
 
 def test_every_secret_is_tried_and_none_is_shown(keeper: Desk) -> None:
@@ -152,7 +207,7 @@ def test_every_secret_is_tried_and_none_is_shown(keeper: Desk) -> None:
     assert "`cat` printed nothing" in broken.out
     assert "`CANARY_INPUT` is not set" in broken.out
     assert [each["is_there"] for each in as_json["secrets"]] == [False, True, False, False]
-    assert "c4nary" not in whole.text + broken.text
+    assert MARK.decode() not in whole.text + broken.text
 
 
 @pytest.mark.parametrize(
