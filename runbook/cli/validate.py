@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from runbook.cli.options import HELP, Options, common_options, output_option
-from runbook.errors import ExitStatus, UsageError
+from runbook.errors import ExitStatus, InputError, UsageError
 from runbook.language import checking
-from runbook.language.diagnostics import Diagnostic, in_order, render_all, to_json
+from runbook.language.diagnostics import Diagnostic, did_you_mean, in_order, render_all, to_json
 from runbook.language.environments import environments_beside
 from runbook.registry import discover
 
@@ -88,15 +88,25 @@ def find_runbooks(paths: Sequence[Path], environment: str | None = None) -> list
     files: list[Path] = []
     for path in paths or [Path("runbooks")]:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*.yaml") if _is_runbook(file))
+            inside = _runbooks_in([path])
             files += [f for f in inside if not environment or environment in environments_beside(f)]
         elif paths:
             files.append(path)
     if not files:
         where = ", ".join(map(str, paths)) or "./runbooks"
-        which = f" with an environment `{environment}`" if environment else ""
-        raise UsageError(f"there is no runbook{which} in `{where}`", hint="runbook validate PATH")
+        inside = _runbooks_in(paths)
+        if environment and inside:
+            known = sorted({name for file in inside for name in environments_beside(file)})
+            message = f"no runbook in `{where}` has an environment `{environment}`"
+            raise InputError(message, hint=did_you_mean(environment, known) or "leave out --env")
+        raise UsageError(f"there is no runbook in `{where}`", hint="runbook validate PATH")
     return files
+
+
+def _runbooks_in(paths: Sequence[Path]) -> list[Path]:
+    """All that are runbooks in the folders among these, in order."""
+    folders = [path for path in paths or [Path("runbooks")] if path.is_dir()]
+    return [f for folder in folders for f in sorted(folder.rglob("*.yaml")) if _is_runbook(f)]
 
 
 def _is_runbook(file: Path) -> bool:

@@ -1,6 +1,6 @@
 """All that is wrong or doubtful in a runbook, in every environment that it may run in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from runbook.language.document import Bundle, Document, read_bundle
 from runbook.language.doubts import warn_of_doubts, warn_of_unused
 from runbook.language.environments import check_names, environments_beside, read_layers
 from runbook.language.names import Names
+from runbook.language.reading import read_source
 from runbook.language.rules import check_rules
 from runbook.language.unset import check_unset
 from runbook.registry import Registry
@@ -54,12 +55,21 @@ def read_valid(
     elif known and path.is_file():
         raise InputError(
             f"`{path}` runs in an environment, and none was chosen: there are {', '.join(known)}",
-            hint=f"add --env {next(iter(known))}",
+            hint=f"add --env {_unprotected(known) or 'NAME'}",
         )
     bundle, diagnostics = _read_checked(path, registry, environment, vars_files)
     if any(diagnostic.is_error for diagnostic in diagnostics):
         raise InvalidRunbook(diagnostics)
     return bundle
+
+
+def _unprotected(known: Mapping[str, Path]) -> str | None:
+    """An environment that may be proposed: whoever copies a hint must not end up in production."""
+    for name, file in known.items():
+        protected = read_source(file).root.get("protected")
+        if protected is None or protected.value is False:
+            return name
+    return None
 
 
 def _refuse_unknown(path: Path, environment: str) -> None:

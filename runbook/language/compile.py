@@ -182,16 +182,18 @@ def _computed_vars(plan: Plan, document: Document) -> JsonObject:
     return {
         name: declared.node.value
         if holds_secret(document, declared.node)
-        else _computed(name, declared.node.value, scope)
+        else _computed(name, declared, scope)
         for name, declared in document.vars.items()
     }
 
 
-def _computed(name: str, value: Json, scope: Mapping[str, object]) -> Json:
+def _computed(name: str, declared: Declared, scope: Mapping[str, object]) -> Json:
     try:
-        computed: Json = Evaluator().value(value, scope)
+        computed: Json = Evaluator().value(declared.node.value, scope)
     except ParametersInvalid as error:
-        raise InputError(f"variable `{name}`: {error.message}", hint=error.hint) from error
+        message = f"variable `{name}`: {error.message}"
+        where = declared.source.place_of(declared.node)
+        raise InputError(message, hint=error.hint, where=where) from error
     return computed
 
 
@@ -231,7 +233,7 @@ def _step(document: Document, undone: Document | None, step: Step, base: str) ->
         guidance=node.text_of("guidance"),
         is_finally=step.is_finally,
         files=pinned_files(document, step),
-        place=f"{(node.span.origin or step.source).file}:{node.span.line}",
+        place=step.source.place_of(node),
     )
 
 

@@ -96,6 +96,8 @@ def _check_sensitive(name: str, declared: Declared) -> None:
     default = node.entries.get("default")
     if default:
         message = f"a sensitive input has no default in `{name}`"
+        if default.key_span.origin:
+            message = f"input `{name}` is sensitive, and never stands in a file"
         source.error("RB408", message, default.key_span, "give it by its variable: `env: NAME`")
     if "env" not in node.entries:
         message = f"sensitive input `{name}` needs `env`: it is never given by --set"

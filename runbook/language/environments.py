@@ -4,11 +4,14 @@ One runbook serves several environments. What differs is data: maps merge, all e
 nothing is appended or deleted. Whatever is laid over keeps its own file and line.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from runbook.errors import InputError
 from runbook.language.diagnostics import did_you_mean
 from runbook.language.merging import (
     merged,
@@ -26,6 +29,7 @@ from runbook.registry import Registry
 
 FOLDER = "environments"
 _IN_VARS_FILES = ("vars", "inputs")
+_VARIABLE = re.compile(r"""\bvars(?:\.(\w+)|\[['"](\w+)['"]\])""")
 _OVERRIDABLE = ("with", "timeout", "retry", "when")
 
 
@@ -48,8 +52,19 @@ class Layers:
 
 
 def environments_beside(path: Path) -> dict[str, Path]:
-    """The environments that a runbook may run in: the file of each, by its name."""
-    return {file.stem: file for file in sorted((path.parent / FOLDER).glob("*.yaml"))}
+    """The environments that a runbook may run in: the file of each, by its name.
+
+    Raises:
+        InputError: a file there would be taken for one, and is none.
+    """
+    files = sorted((path.parent / FOLDER).glob("*.*"))
+    for file in files:
+        if file.suffix != ".yaml" and file.suffix.lower() in (".yaml", ".yml"):
+            raise InputError(
+                f"`{file}` is no environment: the name of its file must end in `.yaml`",
+                hint=f"mv {quote(str(file))} {quote(str(file.with_suffix('.yaml')))}",
+            )
+    return {file.stem: file for file in files if file.suffix == ".yaml"}
 
 
 def read_layers(environment: Path | None, vars_files: Iterable[Path], registry: Registry) -> Layers:
@@ -118,6 +133,10 @@ def laid_over(
 def _lay_inputs(runbook: Source, layer: Source) -> None:
     """What a layer gives an input takes the place of its default."""
     declared = runbook.root.mapping("inputs")
+    for name, entry in layer.root.mapping("inputs").items():
+        sensitive = declared[name].node.get("sensitive") if name in declared else None
+        if sensitive and sensitive.value is not False:
+            layer.mask(entry.node.span)
     given = {
         name: replace(
             declared[name],
@@ -213,26 +232,25 @@ def _of_steps(node: Node) -> Node:
 
 
 def check_names(layers: Layers, folder: Path) -> None:
-    """Note every input and runbook that a layer names and no runbook of the folder has."""
-    given = {
-        key: {name for layer in layers for name in layer.root.mapping(key)}
-        for key in ("inputs", "overrides")
-    }
-    if not any(given.values()):
+    """Note every input, runbook and variable that a layer names and no runbook here has."""
+    if not any(
+        layer.root.mapping(key) for layer in layers for key in (*_IN_VARS_FILES, "overrides")
+    ):
         return
-    siblings = list(_runbooks_in(folder))
-    inputs = {name for root in siblings for name in root.mapping("inputs")}
-    names = {root.text_of("name") or "" for root in siblings}
+    siblings = [read_source(file) for file in sorted(folder.glob("*.yaml"))]
+    roots = [sibling.root for sibling in siblings if "runbook" in sibling.root.entries]
+    inputs = {name for root in roots for name in root.mapping("inputs")}
+    names = {root.text_of("name") or "" for root in roots}
+    variables = {name for sibling in siblings for name in sibling.root.mapping("vars")}
+    for source in (*siblings, *layers):
+        variables |= {name for found in _VARIABLE.findall(source.text) for name in found if name}
     for layer in layers:
+        for name, entry in layer.root.mapping("vars").items():
+            if name not in variables:
+                message = f"no runbook of `{folder}` uses a variable `{name}`"
+                layer.warn("RB455", message, entry.key_span, did_you_mean(name, variables))
         for key, known, what in (("inputs", inputs, "has an input"), ("overrides", names, "is")):
             for name, entry in layer.root.mapping(key).items():
                 if name not in known:
                     message = f"no runbook of `{folder}` {what} `{name}`"
                     layer.error("RB412", message, entry.key_span, did_you_mean(name, known))
-
-
-def _runbooks_in(folder: Path) -> Iterator[Node]:
-    for file in sorted(folder.glob("*.yaml")):
-        root = read_source(file).root
-        if "runbook" in root.entries:
-            yield root

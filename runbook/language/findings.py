@@ -139,4 +139,8 @@ FINDINGS: dict[str, str] = {
         "A step says that it `changes` a resource, and the rollback has no step that restores "
         "it: a migration with no way back."
     ),
+    "RB455": (
+        "An environment, or a vars file, gives a variable that no runbook beside it uses: most "
+        "often its name is misspelt, and the runbooks go on with what they had."
+    ),
 }

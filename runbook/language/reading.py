@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from runbook.core.plan import Json
 from runbook.language.diagnostics import Span, did_you_mean
+from runbook.language.masking import secret_lines
 from runbook.language.scalars import Ambiguous, resolve, type_name
 from runbook.language.source import Entry, Node, Source
 from runbook.language.syntax import explain
@@ -57,6 +58,7 @@ def parse_source(data: bytes, path: Path, file: str) -> Source:
             raise _Unreadable
         source.text = _decode(source, data)
         source.lines = _split_lines(source.text)
+        source.masked = [*secret_lines(source.lines)]
         _check_characters(source)
         source.root = _Walk(source).run()
     except _Unreadable:
@@ -75,6 +77,7 @@ def _decode(source: Source, data: bytes) -> str:
         before = data[: error.start].decode("utf-8-sig", "replace")
         lines = _split_lines(before + "\ufffd")
         source.lines = lines
+        source.masked = [*secret_lines(lines)]
         span = _point(len(lines), len(lines[-1]))
         source.error("RB109", f"byte 0x{data[error.start]:02x} is not UTF-8", span, "save as UTF-8")
         raise _Unreadable from None

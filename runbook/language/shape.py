@@ -18,11 +18,12 @@ from runbook.language.hints import (
     unknown_key_hint,
 )
 from runbook.language.inputs import measure
+from runbook.language.masking import mask_secrets
 from runbook.language.scalars import type_name
 from runbook.language.schema import ID_PATTERN, NAME_PATTERN
 from runbook.language.schema_environment import TIME_PATTERN
 from runbook.language.schema_words import EXPRESSION, WORD_PATTERN
-from runbook.language.source import Entry, Node, Source
+from runbook.language.source import HIDDEN, Node, Source
 from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _PATTERNS = {
     TIME_PATTERN: "a time of day such as `09:30`",
     WORD_PATTERN: "letters, digits and `_`, no digit first",
 }
-_HIDDEN = "[hidden]"
 _NAMES = (NAME_PATTERN, ID_PATTERN, WORD_PATTERN)
 _BOUNDS = {
     "minimum": "at least",
@@ -59,7 +59,7 @@ _TYPES = {"object": "mapping", "array": "list", "integer": "whole number", "null
 
 def check_shape(source: Source, schema: JsonObject) -> None:
     """Note everything in a file that its schema does not allow."""
-    _mask_secrets(source)
+    mask_secrets(source)
     if not isinstance(source.root.value, dict):
         found = type_name(source.root.value)
         message = f"expected a mapping, found {found}"
@@ -121,28 +121,6 @@ def _check_measure(
         is_beyond = _BEYOND.get(keyword)
         if is_beyond and is_beyond(measured, limit):
             yield ValidationError(f"expected {_BOUNDS[keyword]} `{limit}`, found `{value}`")
-
-
-def _mask_secrets(source: Source) -> None:
-    """What stands where a secret's origin should may be the secret itself: it is never shown."""
-    secrets = source.root.get("secrets")
-    nodes = [secrets] if secrets and not isinstance(secrets.value, dict) else []
-    for entry in source.root.mapping("secrets").values():
-        nodes += [item.node for item in entry.node.entries.values() if not _is_origin(item)]
-        nodes += [] if entry.node.entries else [entry.node]
-    for entry in source.root.mapping("inputs").values():
-        sensitive, default = entry.node.get("sensitive"), entry.node.get("default")
-        if default and sensitive and sensitive.value is not False:
-            nodes.append(default)
-    for node in nodes:
-        (node.span.origin or source).masked.append(node.span)
-
-
-def _is_origin(entry: Entry) -> bool:
-    """Whether this surely says where a secret comes from, and is not the secret."""
-    value = entry.node.value
-    is_name = isinstance(value, str) and re.search(WORD_PATTERN, value)
-    return bool(is_name) if entry.key == "env" else entry.key == "file" and isinstance(value, str)
 
 
 # --- which finding to show ------------------------------------------------------------------
@@ -287,7 +265,7 @@ def _report_type(source: Source, path: Sequence[Any], node: Node, error: "Valida
         hint = type_hint(types, path, node, str(schema.get("pattern", "")))
     if schema.get("format") == "resource" and node.entries:
         hint = "declare it under `resources`, and write its name here"
-    if found.endswith(_HIDDEN):  # what is not shown is not repeated either
+    if found.endswith(HIDDEN):  # what is not shown is not repeated either
         hint = "write where it comes from: `{env: NAME}`" if len(path) == 2 else None
     source.error("RB204", message, node.span, hint)
 
@@ -330,7 +308,7 @@ def _report_value(
                 message = f"expected {words}; an expression cannot stand here"
             else:
                 message = f"expected {'a key of ' * bool(key)}{words}, found {escaped(found)}"
-                hint = name_hint(text, limit) if limit in _NAMES and found != _HIDDEN else None
+                hint = name_hint(text, limit) if limit in _NAMES and found != HIDDEN else None
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             message = f"expected {_BOUNDS[error.validator]} `{limit}`, found {found}"
         case "x-measure":
@@ -360,7 +338,7 @@ def _subject(path: Sequence[Any]) -> str:
 def shown(source: Source, node: Node) -> str:
     """A value as it is written, for a message; empty where it is long, or has none of its own."""
     if node.span in (node.span.origin or source).masked:
-        return _HIDDEN
+        return HIDDEN
     if not node.text or "\n" in node.text or has_expression(node.text):
         return ""
     return f"`{node.text}`" if len(node.text) <= 60 else f"`{node.text[:60]}…`"
@@ -374,7 +352,13 @@ def escaped(text: str) -> str:
 
 
 def _key_span(source: Source, path: Sequence[Any], node: Node) -> Span:
-    """The key that a value stands under; in a list or at the top, its own first key."""
+    """The key that a value stands under; in a list or at the top, its own first key.
+
+    Where another file was laid over it, that file's first key in it.
+    """
+    for entry in node.entries.values():
+        if entry.key_span.origin and entry.key_span.origin is not node.span.origin:
+            return entry.key_span
     if path and isinstance(path[-1], str):
         return source.root.at(path[:-1]).entries[path[-1]].key_span
     if node.entries:

@@ -13,6 +13,16 @@ from pathlib import Path
 from runbook.core.plan import Json
 from runbook.language.diagnostics import ERROR, WARNING, Diagnostic, Span
 
+HIDDEN = "[hidden]"
+KEYS_OF_SECRETS = ("env", "file", "command", "timeout")
+KEYS_OF_INPUTS = (
+    *("type", "required", "choices", "pattern"),
+    *("minimum", "maximum", "env", "help", "sensitive"),
+)
+"""But for `default`, which may hold what is secret."""
+KNOWN_KEYS = frozenset({*KEYS_OF_SECRETS, *KEYS_OF_INPUTS, "default"})
+_WORD = re.compile(r"""[^\s"'`{}\[\],:*&!$#|>]{4,}""")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -110,14 +120,34 @@ class Source:
         """Where relative paths in a node of this tree start: beside the file that it lies in."""
         return (node.span.origin or self).path.absolute().parent.resolve()
 
+    def mask(self, span: Span) -> None:
+        """Show no more of a place, neither by what is found from now on nor by what has been."""
+        at = span.origin or self
+        at.masked.append(span)
+        at.diagnostics = [at._without_masked(found) for found in at.diagnostics]
+
+    def place_of(self, node: Node) -> str:
+        """`file:line`, of a node of this tree."""
+        return f"{(node.span.origin or self).file}:{node.span.line}"
+
+    def _without_masked(self, found: Diagnostic) -> Diagnostic:
+        """A finding that neither shows what is masked on its line nor quotes a word of it."""
+        line, message, hint = found.source_line, found.message, found.hint
+        for mask in self.masked:
+            if not mask.line <= found.line <= mask.end_line:
+                continue
+            start, end = _columns(mask, found.line, self.lines[found.line - 1])
+            line = line[:start] + "*" * len(line[start:end]) + line[end:]
+            for word in set(_WORD.findall(self.lines[found.line - 1][start:end])) - KNOWN_KEYS:
+                message = message.replace(word, HIDDEN)
+                hint = hint and hint.replace(word, HIDDEN)
+        return replace(found, source_line=line, message=message, hint=hint)
+
     def _finding(
         self, code: str, severity: str, message: str, span: Span, hint: str | None
     ) -> Diagnostic:
         line = self.lines[span.line - 1] if 0 < span.line <= len(self.lines) else ""
-        for mask in self.masked:
-            if mask.line <= span.line <= mask.end_line:
-                line = _mask(line, mask, span.line)
-        return Diagnostic(
+        found = Diagnostic(
             code=code,
             severity=severity,
             message=_visible(message),
@@ -129,6 +159,7 @@ class Source:
             end_column=span.end_column,
             source_line=line,
         )
+        return self._without_masked(found)
 
     def _line_starts(self) -> list[int]:
         """Where each line begins in the text; kept, since it is asked for at every expression."""
@@ -164,7 +195,7 @@ def _visible(text: str) -> str:
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
-def _mask(text: str, mask: Span, line: int) -> str:
-    start = mask.column - 1 if line == mask.line else 0
-    end = mask.end_column - 1 if line == mask.end_line else len(text)
-    return text[:start] + "*" * (end - start) + text[end:]
+def _columns(mask: Span, number: int, line: str) -> tuple[int, int]:
+    """From where to where a line is masked."""
+    start = mask.column - 1 if number == mask.line else 0
+    return start, mask.end_column - 1 if number == mask.end_line else len(line.rstrip("\r\n"))

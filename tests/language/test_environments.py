@@ -188,6 +188,45 @@ def test_an_environment_must_be_chosen_where_there_are_some(
         assert raised.value.hint == hint
 
 
+def test_what_is_proposed_is_never_a_protected_environment(
+    folder: Path, registry: Registry
+) -> None:
+    (folder / "environments" / "prod.yaml").write_text("protected: true")
+    alone = refused(folder, registry)
+    (folder / "environments" / "staging.yaml").write_text("{}")
+
+    assert alone.hint == "add --env NAME"
+    assert refused(folder, registry).hint == "add --env staging"
+
+
+@pytest.mark.parametrize("name", ["prod.yml", "prod.YAML"])
+def test_a_file_that_would_be_taken_for_an_environment_is_not_ignored(
+    folder: Path, registry: Registry, name: str
+) -> None:
+    file = folder / "environments" / name
+    file.write_text("{}")
+
+    error = refused(folder, registry)
+
+    assert "must end in `.yaml`" in error.message
+    assert error.hint == f"mv {file} {file.with_name('prod.yaml')}"
+
+
+def refused(folder: Path, registry: Registry) -> InputError:
+    with pytest.raises(InputError) as raised:
+        compile_runbook(folder / "deploy.yaml", registry=registry, read=declared_defaults)
+    return raised.value
+
+
+def test_an_error_in_what_was_laid_over_names_the_file_that_it_stands_in(
+    compiled: Compiled, folder: Path
+) -> None:
+    with pytest.raises(InputError) as raised:
+        compiled('vars: {a: "${{ 1 / 0 }}"}')
+
+    assert raised.value.where == f"{folder / 'environments' / 'prod.yaml'}:1"
+
+
 def test_the_way_back_is_laid_over_too(compiled: Compiled, folder: Path) -> None:
     (folder / "rollback.yaml").write_text(
         "runbook: v1\nname: rollback\nfor: deploy.yaml\n"
