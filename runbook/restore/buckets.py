@@ -1,16 +1,12 @@
-"""The way back of a bucket.
+"""Snapshots of buckets: how they are taken, and whether a restore could use them.
 
 A versioned bucket keeps what is overwritten and deleted by itself: its snapshot is the list of
-versions, and a restore makes each the newest again, by the server, and marks what is new as
-deleted. Of another bucket the snapshot holds the objects, each once, shared with the restore point
-before; what a restore overwrites or deletes is copied aside first.
+versions. Of another the snapshot holds the objects, each content once, shared with the restore
+point before. How either is brought back stands in bucket_restore.py.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -19,28 +15,23 @@ from runbook.errors import Absent, StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import S3
 from runbook.restore.manifest import BucketEntry
-from runbook.restore.point import RestorePoint, artefact_of, open_point, point_ids, replaced_dir
-from runbook.tools.files import disk_errors, fsync_directory, make_directories, write_durably
-from runbook.tools.objects import Bucket, StoredObject, bucket
+from runbook.restore.point import RestorePoint, artefact_of, open_point, point_ids
+from runbook.tools.files import (
+    disk_errors,
+    fsync_directory,
+    make_directories,
+    sha256_of,
+    sync_file_system,
+    write_durably,
+)
+from runbook.tools.objects import Bucket, StoredObject
+from runbook.tools.s3 import bucket
 
 _THREADS = 8
+_LOOK_S = 0.2
+_SHOWN = 3
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BroughtBack:
-    """What a restore did."""
-
-    written: int = 0
-    """Objects that were written again."""
-    removed: int = 0
-    """Objects that were not there then."""
-    replaced: str | None = None
-    """Where what was overwritten or deleted lies now; none where nothing was, or by versions."""
-
-
-# --- snapshots ------------------------------------------------------------------------------
 
 
 def snapshot(resource: S3, staging: Path, ctx: Context) -> BucketEntry:
@@ -62,12 +53,14 @@ def snapshot(resource: S3, staging: Path, ctx: Context) -> BucketEntry:
 
 def _fill(entry: BucketEntry, there: Bucket, staging: Path, ctx: Context) -> BucketEntry:
     is_versioned = there.is_versioned
-    found = list(there.listed().values())
     home = staging / "buckets" / entry.name
     with disk_errors("backing up the bucket", changed=False):
         make_directories(home / "objects")
-        if not is_versioned:
-            found = _keep_all(found, there, home / "objects", entry.name, ctx)
+        look = there.described if is_versioned else _Keeper(there, home / "objects", ctx).keep
+        looked = on_threads(look, there.listed().values(), ctx)
+        found = [each for each in looked if each is not None]
+        _require_text(found)
+        sync_file_system(home)
         lines = "".join(f"{each.model_dump_json()}\n" for each in found)
         write_durably(home / "objects.jsonl", lines.encode())
         fsync_directory(home.parent)
@@ -85,24 +78,45 @@ def _fill(entry: BucketEntry, there: Bucket, staging: Path, ctx: Context) -> Buc
     )
 
 
-def _keep_all(
-    found: Sequence[StoredObject], there: Bucket, home: Path, name: str, ctx: Context
-) -> list[StoredObject]:
-    """Each with its metadata and checksum, its content in `home` under that checksum."""
-    before = _previous(name, ctx)
+class _Keeper:
+    """Keeps the content of each object, under its checksum; what was kept before is shared."""
 
-    def keep(each: StoredObject) -> StoredObject:
-        older, source = before.get(each.key, (None, home))
-        digest = older.sha256 if older and older.is_same_content(each) else None
-        if digest and _link(source / digest, home / digest):
-            return there.described(each).model_copy(update={"sha256": digest})
-        part = home / f".part-{sha256(each.key.encode()).hexdigest()}"
+    def __init__(self, there: Bucket, home: Path, ctx: Context) -> None:
+        self._there = there
+        self._home = home
+        self._ctx = ctx
+        self._before = _previous(home.parent.name, ctx)
+
+    def keep(self, each: StoredObject) -> StoredObject | None:
+        """The object with all that belongs to it and its checksum; None: it is gone."""
+        older, source = self._before.get(each.key, (None, self._home))
+        if older and older.is_same_content(each) and self._link(source / str(older.sha256)):
+            now = self._there.described(each)
+            if now is None:
+                return None
+            if now.is_same_content(each):
+                return now.model_copy(update={"sha256": older.sha256})
+        part = self._home / f".part-{sha256(each.key.encode()).hexdigest()}"
         part.unlink(missing_ok=True)
-        digest = there.fetch(each, part)
-        part.rename(home / digest)
-        return there.described(each).model_copy(update={"sha256": digest})
+        fetched = self._there.fetch(each, part, self._ctx.check)
+        if fetched is None:
+            part.unlink()
+        else:
+            part.rename(self._home / str(fetched.sha256))
+        return fetched
 
-    return _on_threads(keep, found, ctx)
+    def _link(self, older: Path) -> bool:
+        """Whether the content is there now; the same object may stand under several keys."""
+        content = self._home / older.name
+        if content.exists():
+            return True
+        try:
+            content.hardlink_to(older)
+        except FileExistsError:
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _previous(name: str, ctx: Context) -> dict[str, tuple[StoredObject, Path]]:
@@ -113,33 +127,34 @@ def _previous(name: str, ctx: Context) -> dict[str, tuple[StoredObject, Path]]:
             entry = point.manifest.bucket(name)
             if point.manifest.project == ctx.project and entry and not entry.absent:
                 home = point.directory / "buckets" / name / "objects"
-                return {each.key: (each, home) for each in _listed(point.directory, entry)}
+                return {each.key: (each, home) for each in listed(point.directory, entry)}
         except Unfit:
             continue
     return {}
 
 
-def _link(older: Path, content: Path) -> bool:
-    """Whether the content is there now; the same object may stand under several keys."""
-    if content.exists():
-        return True
-    try:
-        content.hardlink_to(older)
-    except FileExistsError:
-        return True
-    except OSError:
-        return False
-    return True
+def _require_text(found: Sequence[StoredObject]) -> None:
+    """What is no UTF-8 cannot be signed, so it could not be written again."""
+    for each in found:
+        try:
+            "".join([*each.headers.values(), *each.metadata.values()]).encode()
+        except UnicodeEncodeError as error:
+            raise Unfit(
+                f"object `{each.key}` has headers that are no UTF-8: no restore could write them",
+                hint="write it again with headers in UTF-8",
+            ) from error
 
 
-def _on_threads(work: Callable[[I], O], items: Iterable[I], ctx: Context) -> list[O]:
+def on_threads(work: Callable[[I], O], items: Iterable[I], ctx: Context) -> list[O]:
     """What the work makes of each item, in order."""
     with ThreadPoolExecutor(_THREADS) as pool:
         pending = [pool.submit(work, item) for item in items]
         done = []
         try:
             for future in pending:
-                ctx.check()
+                while not future.done():
+                    ctx.check()
+                    wait([future], timeout=_LOOK_S)
                 done.append(future.result())
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -152,17 +167,18 @@ def problems(root: Path, entry: BucketEntry, *, check: Callable[[], None]) -> li
     if entry.absent or entry.is_versioned:
         return []
     found = []
-    for digest in sorted({str(each.sha256) for each in _listed(root, entry)}):
+    for digest in sorted({str(each.sha256) for each in listed(root, entry)}):
         check()
         content = root / "buckets" / entry.name / "objects" / digest
         if not content.is_file():
             found.append(f"object `{digest}` of bucket `{entry.name}` is missing")
-        elif sha256(content.read_bytes()).hexdigest() != digest:
+        elif sha256_of(content) != digest:
             found.append(f"object `{digest}` of bucket `{entry.name}` is damaged")
     return found
 
 
-def _listed(root: Path, entry: BucketEntry) -> list[StoredObject]:
+def listed(root: Path, entry: BucketEntry) -> list[StoredObject]:
+    """The objects that there were; raises Unfit."""
     if entry.listing is None:
         return []
     try:
@@ -172,105 +188,6 @@ def _listed(root: Path, entry: BucketEntry) -> list[StoredObject]:
         raise Unfit(f"the list of bucket `{entry.name}` cannot be read: {error}") from error
 
 
-# --- restoring ------------------------------------------------------------------------------
-
-
-def restore(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Context) -> BroughtBack:
-    """Make the bucket what it was; converges, so that it may be repeated after a crash."""
-    wanted = {each.key: each for each in _listed(point.directory, entry)}
-    with bucket(resource, ctx.resources) as there:
-        if not there.exists:
-            raise StepError(
-                f"there is no bucket `{resource.bucket}` any more",
-                hint="make it, then `runbook resume`",
-                changed=False,
-            )
-        now = there.listed()
-        differing = _differing(there, entry, wanted, now, ctx)
-        extra = [now[key] for key in sorted(now.keys() - wanted.keys())]
-        if entry.is_versioned and not there.is_versioned:
-            raise Unfit(f"bucket `{resource.bucket}` keeps no versions any more")
-        kept = None
-        if not entry.is_versioned:
-            kept = _keep_aside([now[e.key] for e in differing if e.key in now], extra, there, ctx)
-        home = point.directory / "buckets" / entry.name / "objects"
-
-        def write(each: StoredObject) -> None:
-            if entry.is_versioned:
-                there.copy_version(each)
-            else:
-                there.put(each, home / str(each.sha256))
-
-        # What is missing first, what is too much last: in between there is rather more than less.
-        _on_threads(write, differing, ctx)
-        _on_threads(lambda each: there.delete(each.key), extra, ctx)
-    ctx.log(f"{len(differing)} objects written, {len(extra)} removed")
-    return BroughtBack(written=len(differing), removed=len(extra), replaced=kept)
-
-
-def _is_settled(each: StoredObject, entry: BucketEntry) -> bool:
-    """Whether a later change must have another time: some servers count whole seconds."""
-    age = datetime.fromisoformat(entry.taken_at) - datetime.fromisoformat(each.last_modified)
-    return age > timedelta(seconds=2)
-
-
-def _differing(
-    there: Bucket,
-    entry: BucketEntry,
-    wanted: dict[str, StoredObject],
-    now: dict[str, StoredObject],
-    ctx: Context,
-) -> list[StoredObject]:
-    """The wanted objects that are not there as they were."""
-
-    def differs(each: StoredObject) -> bool:
-        current = now.get(each.key)
-        if current is None or not each.is_same_content(current):
-            return True
-        is_same = (each.version_id, each.last_modified) == (
-            current.version_id,
-            current.last_modified,
-        )
-        if is_same and (each.version_id or _is_settled(each, entry)):
-            return False
-        # A version is asked for what belongs to it; of other objects that was noted.
-        then = there.described(each) if each.version_id else each
-        return not then.is_same_besides(there.described(current))
-
-    verdicts = _on_threads(differs, list(wanted.values()), ctx)
-    return [each for each, is_other in zip(wanted.values(), verdicts, strict=True) if is_other]
-
-
-def _keep_aside(
-    overwritten: Sequence[StoredObject],
-    deleted: Sequence[StoredObject],
-    there: Bucket,
-    ctx: Context,
-) -> str | None:
-    """Copy what will be overwritten or deleted; what an attempt before has kept stays kept."""
-    losing = [*overwritten, *deleted]
-    home = replaced_dir(ctx.state_dir, ctx.operation)
-    if not losing:
-        return str(home) if home.exists() else None
-    with disk_errors("keeping what the restore replaces", changed=False):
-        make_directories(home)
-
-        def keep(each: StoredObject) -> None:
-            name = sha256(f"{each.key}\0{each.etag}".encode()).hexdigest()
-            if (home / f"{name}.json").exists():
-                return
-            (home / name).unlink(missing_ok=True)
-            digest = there.fetch(each, home / name)
-            whole = there.described(each).model_copy(update={"sha256": digest})
-            record = json.dumps(whole.model_dump(), sort_keys=True, indent=1)
-            write_durably(home / f"{name}.json", record.encode())
-
-        _on_threads(keep, losing, ctx)
-        fsync_directory(home)
-    ctx.log(f"{len(losing)} objects that are overwritten or deleted lie in `{home}`")
-    return str(home)
-
-
 # --- what people and preflight are told -----------------------------------------------------
 
 
@@ -278,7 +195,7 @@ def written_since(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Co
     """What differs from then, for people; raises StepError where it can't tell."""
     if entry.absent:
         return [f"bucket `{entry.name}` did not exist then"]
-    wanted = {each.key: each for each in _listed(point.directory, entry)}
+    wanted = {each.key: each for each in listed(point.directory, entry)}
     with bucket(resource, ctx.resources) as there:
         now = there.listed()
     both = wanted.keys() & now.keys()
@@ -286,6 +203,39 @@ def written_since(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Co
     added, gone = now.keys() - wanted.keys(), wanted.keys() - now.keys()
     told = f"{len(added)} objects added, {len(changed)} changed, {len(gone)} deleted since"
     return [f"bucket `{entry.name}`: {told}"]
+
+
+def obstacles(resource: S3, root: Path, entry: BucketEntry, ctx: Context) -> list[str]:
+    """What keeps the bucket from being brought back: what the server was to keep is not there."""
+    if entry.absent:
+        return []
+    with bucket(resource, ctx.resources) as there:
+        if not there.exists:
+            return [f"there is no bucket `{resource.bucket}` any more"]
+        return lacking(there, root, entry)
+
+
+def lacking(there: Bucket, root: Path, entry: BucketEntry) -> list[str]:
+    """What is gone of the versions that a restore would copy."""
+    if not entry.is_versioned:
+        return []
+    if not there.is_versioned:
+        return [f"bucket `{there.name}` keeps no versions any more: they are off or suspended"]
+    found = there.versions()
+    gone = [
+        each.key
+        for each in listed(root, entry)
+        if each.size_bytes
+        and not (
+            (kept := found.get((each.key, each.version_id))) is not None
+            and kept.is_same_content(each)
+        )
+    ]
+    if not gone:
+        return []
+    shown = ", ".join(f"`{key}`" for key in gone[:_SHOWN])
+    more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
+    return [f"bucket `{there.name}` has not kept the versions of {shown}{more}"]
 
 
 def missing_for(resource: S3, ctx: Context) -> list[str]:

@@ -11,9 +11,9 @@ from runbook.restore.point import staging_dir
 class BackupBucket(Spec):
     """Back up a bucket into the restore point of this run.
 
-    Of a versioned bucket the list of versions is all: nothing is copied. Of another, objects that
-    have not changed since the last restore point are shared with it. A bucket that does not exist
-    yet is recorded as absent.
+    Of a versioned bucket the list of versions is all: nothing is copied, and the server has to keep
+    them. Of another, also where versions are suspended, objects that have not changed since the
+    last restore point are shared with it. A bucket that does not exist yet is recorded as absent.
 
     Example:
         id: objects

@@ -9,8 +9,8 @@ from runbook.kinds import Context, Outputs, Spec, StepKind
 from runbook.restore import buckets, images
 from runbook.restore.choice import sealed_by
 from runbook.restore.databases import way_of
-from runbook.restore.manifest import Manifest
-from runbook.restore.point import damaged, open_point, point_ids, require_intact
+from runbook.restore.manifest import BucketEntry
+from runbook.restore.point import RestorePoint, damaged, open_point, point_ids, require_intact
 from runbook.restore.since import written_since
 from runbook.units import format_duration
 
@@ -61,7 +61,7 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
         if flaws := buckets.problems(point.directory, entry, check=ctx.check):
             raise damaged(point.id, flaws)
     missing = [line for stack in manifest.images for line in images.missing(stack)]
-    if missing := [*missing, *_obstacles(manifest, ctx)]:
+    if missing := [*missing, *_obstacles(point, ctx)]:
         raise Unfit(f"restore point `{point.id}` cannot be used: {'; '.join(missing)}")
     age_s = max(0, int((ctx.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()))
     ctx.log(f"restore point `{point.id}`, sealed {format_duration(age_s)} ago, is intact")
@@ -79,20 +79,23 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
     )
 
 
-def _obstacles(manifest: Manifest, ctx: Context) -> list[str]:
+def _obstacles(point: RestorePoint, ctx: Context) -> list[str]:
     """What keeps the servers from taking the backups, as far as they answer."""
     found = []
-    for entry in manifest.databases:
-        if entry.name not in ctx.resources:
+    for entry in [*point.manifest.databases, *point.manifest.buckets]:
+        resource = ctx.resources.get(entry.name)
+        if resource is None:
             continue
         try:
-            obstacles = way_of(ctx.resources[entry.name]).obstacles(entry, ctx)
+            if isinstance(entry, BucketEntry):
+                found += buckets.obstacles(resource, point.directory, entry, ctx)
+            else:
+                obstacles = way_of(resource).obstacles(entry, ctx)
+                found += [f"database `{entry.name}`: {obstacle}" for obstacle in obstacles]
         except (StepStopped, TimedOut):
             raise
         except StepError as error:
-            ctx.log(f"database `{entry.name}` cannot be asked: {error.message}")
-            continue
-        found += [f"database `{entry.name}`: {obstacle}" for obstacle in obstacles]
+            ctx.log(f"`{entry.name}` cannot be asked: {error.message}")
     return found
 
 

@@ -4,16 +4,17 @@ from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import S3
-from runbook.restore import buckets
+from runbook.restore import bucket_restore, buckets
 from runbook.restore.choice import loaded_point
 
 
 class RestoreBucket(Spec):
     """Bring a bucket back to what it was in the loaded restore point.
 
-    Only what differs is written. A versioned bucket does it by itself, from its own versions, and
-    deletes nothing for good; of another, what is overwritten or deleted is first copied to
-    `replaced/` in the state directory.
+    Only what differs is written, with its headers, metadata and tags, and compared at the end. A
+    versioned bucket does it by itself, from its own versions, and deletes nothing for good; of
+    another, what is overwritten or deleted is first copied to `replaced/` in the state directory.
+    What it was stands there in `objects.jsonl`.
 
     Example:
         id: objects
@@ -35,7 +36,7 @@ class RestoredBucket(Outputs):
     removed: int
     """Objects that were not there then."""
     replaced: str | None
-    """Where what was overwritten or deleted lies now; none where nothing was, or by versions."""
+    """Where the list of what was overwritten or deleted lies now; none where nothing was."""
     absent: bool
     """Whether there was no bucket in the restore point; then nothing is done."""
 
@@ -45,11 +46,11 @@ def _run(spec: RestoreBucket, ctx: Context) -> Result[RestoredBucket]:
     entry = point.manifest.bucket(spec.bucket.name)
     if entry is None:
         raise Unfit(f"restore point `{point.id}` has no backup of bucket `{spec.bucket.name}`")
-    done = buckets.BroughtBack()
+    done = bucket_restore.BroughtBack()
     if entry.absent:
         ctx.log(f"there was no bucket `{entry.location}` then; it is left as it is")
     else:
-        done = buckets.restore(spec.bucket, point, entry, ctx)
+        done = bucket_restore.restore(spec.bucket, point, entry, ctx)
     outputs = RestoredBucket(
         point=point.id,
         written=done.written,

@@ -22,7 +22,7 @@ from runbook.kinds import (
     StepKind,
 )
 from runbook.resources import Process
-from runbook.restore.buckets import problems as bucket_problems
+from runbook.restore import buckets
 from runbook.restore.databases import DatabaseWay, way_of
 from runbook.restore.manifest import (
     AnyDatabaseEntry,
@@ -178,7 +178,7 @@ def _verify(spec: SealRestorePoint, staging: Path, manifest: Manifest, ctx: Cont
     for volume in [] if problems else manifest.volumes:
         problems += volume_problems(staging, volume, check=ctx.check)
     for bucket in [] if problems else manifest.buckets:
-        problems += bucket_problems(staging, bucket, check=ctx.check)
+        problems += buckets.problems(staging, bucket, check=ctx.check)
     for database in [] if problems or spec.verify == "checksum" else manifest.databases:
         problems += _way(database, ctx).flaws(staging, database, ctx)
     if problems:
@@ -186,6 +186,12 @@ def _verify(spec: SealRestorePoint, staging: Path, manifest: Manifest, ctx: Cont
             f"the backup is damaged: {'; '.join(problems[:3])}",
             hint="check the disk, then start a new run",
         )
+    for bucket in manifest.buckets:
+        if lost := buckets.obstacles(ctx.resources[bucket.name], staging, bucket, ctx):
+            raise Unfit(
+                f"the backup is not whole: {'; '.join(lost)}",
+                hint="see what deletes versions, such as a lifecycle rule, then start a new run",
+            )
 
 
 def _with_warm(entry: AnyDatabaseEntry, staging: Path, ctx: Context) -> AnyDatabaseEntry:

@@ -1,32 +1,42 @@
-"""Buckets of MinIO or any other S3 server, behind one module: listing, reading and writing objects.
+"""The objects of a bucket, of MinIO or any other S3 server: listed, read and written to the byte.
 
-Plain S3 only. The SDK is imported at use and its errors are translated here.
+Plain S3 only. Requests go out by the SDK's inner methods where its outer ones would alter what is
+written: they take no `Expires`, no metadata beyond ASCII, and no condition.
 """
 
 import hashlib
-import io
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel
 
-from runbook.errors import Absent, StepError, Unfit
-from runbook.resources import S3, Compose
-from runbook.secret import Secret
-from runbook.tools import docker
-from runbook.tools.files import fsync_file
+from runbook.errors import StepError
 
 if TYPE_CHECKING:
     from minio import Minio
 
 _PIECE_BYTES = 1 << 20
-_POOL = 16
 _COPY_LIMIT_BYTES = 5 << 30
 """A server copies no more than that at once (Amazon S3 docs, CopyObject)."""
+_COPY_PART_BYTES = 512 << 20
+_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-storage-class",
+    "x-amz-website-redirect-location",
+)
+_OWN = "x-amz-meta-"
+_CLASSES = ("REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR")
+"""Storage classes that one may write; the default and a server's own tiers are not asked for."""
+_GONE = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed")
+_OVERTAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
 class StoredObject(BaseModel):
@@ -44,8 +54,8 @@ class StoredObject(BaseModel):
     """Of versioned buckets."""
     sha256: str | None = None
     """Of its content, in hex; absent where that was not read."""
-    content_type: str = "application/octet-stream"
-    """What it says it holds."""
+    headers: dict[str, str] = {}
+    """Content type and encoding, caching, redirect and the like, by lower-case name."""
     metadata: dict[str, str] = {}
     """The user's own, by lower-case name."""
     tags: dict[str, str] = {}
@@ -57,15 +67,15 @@ class StoredObject(BaseModel):
 
     def is_same_besides(self, other: "StoredObject") -> bool:
         """Whether what belongs to both, besides their content, is the same."""
-        ours = (self.content_type, self.metadata, self.tags)
-        return ours == (other.content_type, other.metadata, other.tags)
+        ours = (self.headers, self.metadata, self.tags)
+        return ours == (other.headers, other.metadata, other.tags)
 
 
 class Bucket:
-    """One bucket."""
+    """One bucket. `check` is called between the pieces of an object, and may raise."""
 
     def __init__(self, client: "Minio", name: str) -> None:
-        self._client = client
+        self._client: Any = client
         self.name = name
 
     @property
@@ -78,184 +88,253 @@ class Bucket:
         """Whether the server keeps what is overwritten and deleted."""
         return str(self._client.get_bucket_versioning(self.name).status) == "Enabled"
 
+    # --- looking ----------------------------------------------------------------------------
+
     def listed(self) -> dict[str, StoredObject]:
-        """Every object there is now, by key; without metadata and tags."""
-        found = {}
-        versions = self.is_versioned
-        for each in self._client.list_objects(self.name, recursive=True, include_version=versions):
-            # minio 7.2 gives `is_latest` as text.
-            is_latest = not versions or str(each.is_latest).lower() == "true"
-            if is_latest and not each.is_delete_marker and each.object_name is not None:
-                found[each.object_name] = StoredObject(
-                    key=each.object_name,
-                    etag=(each.etag or "").strip('"'),
-                    size_bytes=each.size or 0,
-                    last_modified=each.last_modified.isoformat() if each.last_modified else "",
-                    version_id=each.version_id if versions else None,
-                )
-        return found
+        """Every object there is now, by key; without what only a look at each tells."""
+        if self.is_versioned:
+            return {found.key: found for found, is_latest in self._versions() if is_latest}
+        listing = map(_of_listing, self._client.list_objects(self.name, recursive=True))
+        return {each.key: each for each in listing}
 
-    def described(self, found: StoredObject) -> StoredObject:
-        """The same with its metadata and tags."""
-        stat = self._client.stat_object(self.name, found.key, version_id=found.version_id)
-        headers = {name.lower(): str(value) for name, value in (stat.metadata or {}).items()}
-        tags = self._client.get_object_tags(self.name, found.key, version_id=found.version_id)
-        own = "x-amz-meta-"
-        return found.model_copy(
-            update={
-                "content_type": stat.content_type or "application/octet-stream",
-                "metadata": {
-                    name.removeprefix(own): value
-                    for name, value in sorted(headers.items())
-                    if name.startswith(own)
-                },
-                "tags": dict(sorted((tags or {}).items())),
-            }
-        )
+    def versions(self) -> dict[tuple[str, str | None], StoredObject]:
+        """Every version of every object, by key and id; no delete markers."""
+        return {(found.key, found.version_id): found for found, _ in self._versions()}
 
-    def fetch(self, found: StoredObject, target: Path) -> str:
-        """Write an object's content to a new file, durably; its sha256. Raises OSError."""
-        digest = hashlib.sha256()
-        response = self._client.get_object(self.name, found.key, version_id=found.version_id)
+    def _versions(self) -> Iterator[tuple[StoredObject, bool]]:
+        listing = self._client.list_objects(self.name, recursive=True, include_version=True)
+        for each in listing:
+            if not each.is_delete_marker:
+                # minio 7.2 gives `is_latest` as text.
+                yield _of_listing(each), str(each.is_latest).lower() == "true"
+
+    def described(self, found: StoredObject) -> StoredObject | None:
+        """What is there now under its key, with all that belongs to it; None: it is gone."""
+        from minio.error import S3Error
+
         try:
-            with target.open("xb") as file:
-                for piece in response.stream(_PIECE_BYTES):
-                    digest.update(piece)
-                    file.write(piece)
+            stat = self._client.stat_object(self.name, found.key)
+            return self._with(found, stat.metadata)
+        except S3Error as error:
+            self._require_gone(found, error)
+            return None
+
+    def _with(self, found: StoredObject, headers: Mapping[str, str]) -> StoredObject:
+        said = {name.lower(): _text(value) for name, value in headers.items()}
+        etag = said.get("etag", "").strip('"')
+        modified = said.get("last-modified")
+        tags = {}
+        if said.get("x-amz-tagging-count", "0") != "0":
+            tags = self._client.get_object_tags(self.name, found.key)
+        if said.get("x-amz-storage-class") not in _CLASSES:
+            said.pop("x-amz-storage-class", None)
+        own = {n.removeprefix(_OWN): v for n, v in sorted(said.items()) if n.startswith(_OWN)}
+        update: dict[str, Any] = {
+            "headers": {name: said[name] for name in _HEADERS if name in said},
+            "metadata": own,
+            "tags": dict(sorted((tags or {}).items())),
+        }
+        version = said.get("x-amz-version-id", "null") if found.version_id else None
+        if (etag, version) != (found.etag, found.version_id):  # overwritten since it was listed
+            update |= {"etag": etag, "version_id": version}
+            update["size_bytes"] = int(said.get("content-length", found.size_bytes))
+            if modified:
+                update["last_modified"] = parsedate_to_datetime(modified).isoformat()
+        return found.model_copy(update=update)
+
+    def _require_gone(self, found: StoredObject, error: Any) -> None:
+        """Make sure that the object was deleted since it was listed."""
+        if error.code not in _GONE:
+            raise error
+        again = self._client.list_objects(self.name, prefix=found.key, recursive=True)
+        first = next(iter(again), None)
+        if first is not None and first.object_name == found.key:
+            raise StepError(
+                f"object `{found.key}` of bucket `{self.name}` is listed and cannot be read"
+            ) from error
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def fetch(
+        self, found: StoredObject, target: Path, check: Callable[[], None]
+    ) -> StoredObject | None:
+        """Write an object's content, as it is stored, to a new file; None: it is gone.
+
+        What is told of the object is what it was when it was read. Raises OSError.
+        """
+        with target.open("xb") as file:
+            return self._read(found, file.write, check)
+
+    def sha256_of(self, found: StoredObject, check: Callable[[], None]) -> str | None:
+        """Of the content of an object, or of its version, in hex; None: it is gone."""
+        whole = self._read(found, len, check)
+        return whole.sha256 if whole else None
+
+    def _read(
+        self, found: StoredObject, take: Callable[[bytes], object], check: Callable[[], None]
+    ) -> StoredObject | None:
+        from minio.error import S3Error
+
+        digest, size_bytes = hashlib.sha256(), 0
+        try:
+            response = self._client.get_object(self.name, found.key, version_id=found.version_id)
+        except S3Error as error:
+            self._require_gone(found, error)
+            return None
+        try:
+            for piece in response.stream(_PIECE_BYTES, decode_content=False):
+                check()
+                digest.update(piece)
+                size_bytes += len(piece)
+                take(piece)
         finally:
             response.close()
             response.release_conn()
-        fsync_file(target)
-        return digest.hexdigest()
+        whole = self._with(found, response.headers)
+        return whole.model_copy(update={"sha256": digest.hexdigest(), "size_bytes": size_bytes})
 
-    def put(self, wanted: StoredObject, content: Path) -> None:
-        """Write an object with all that belongs to it."""
+    # --- writing ----------------------------------------------------------------------------
+
+    def put(
+        self, wanted: StoredObject, content: Path, replacing: str | None, check: Callable[[], None]
+    ) -> str | None:
+        """Write an object, in place of the one of that etag, or of none; its new etag.
+
+        None: meanwhile another object stands there, or none does. An empty one needs no content.
+        """
+        from minio.error import S3Error
+
+        condition = {"If-Match": f'"{replacing}"'} if replacing else {"If-None-Match": "*"}
+        try:
+            return self._put(wanted, content, condition, check)
+        except S3Error as error:
+            if error.code not in _OVERTAKEN:
+                raise
+        # Some servers take the mark of a deleted object for an object.
+        is_marked = replacing is None and self.described(wanted) is None
+        return self._put(wanted, content, {}, check) if is_marked else None
+
+    def _put(
+        self,
+        wanted: StoredObject,
+        content: Path,
+        condition: dict[str, str],
+        check: Callable[[], None],
+    ) -> str:
+        from minio.helpers import get_part_info
+
+        headers = _headers_of(wanted)
+        part_bytes, count = get_part_info(wanted.size_bytes, 0)
+        if count == 1:
+            body = content.read_bytes() if wanted.size_bytes else b""
+            put = self._client._put_object
+            return str(put(self.name, wanted.key, body, headers | condition).etag)
         with content.open("rb") as file:
-            self._client.put_object(
-                self.name,
-                wanted.key,
-                file if wanted.size_bytes else io.BytesIO(),
-                wanted.size_bytes,
-                content_type=wanted.content_type,
-                metadata=dict(wanted.metadata),
-                tags=_tags(wanted.tags),
-            )
 
-    def copy_version(self, wanted: StoredObject) -> None:
-        """Make an older version the newest one, by the server itself."""
-        from minio.commonconfig import ComposeSource, CopySource
+            def upload(upload_id: str, number: int) -> str:
+                check()
+                part = file.read(part_bytes)
+                words = (self.name, wanted.key, part, None, upload_id, number)
+                return str(self._client._upload_part(*words))
 
+            return self._in_parts(wanted, count, upload, headers, condition)
+
+    def copy_version(self, wanted: StoredObject, check: Callable[[], None]) -> str:
+        """Make an older version the newest one, by the server itself; its etag."""
+        from minio.commonconfig import CopySource
+        from minio.datatypes import parse_copy_object
+
+        source = CopySource(self.name, wanted.key, version_id=wanted.version_id).gen_copy_headers()
+        headers = _headers_of(wanted)
         if wanted.size_bytes < _COPY_LIMIT_BYTES:
-            source = CopySource(self.name, wanted.key, version_id=wanted.version_id)
-            self._client.copy_object(self.name, wanted.key, source)
-        else:
-            part = ComposeSource(self.name, wanted.key, version_id=wanted.version_id)
-            self._client.compose_object(self.name, wanted.key, [part])
+            replace = {f"x-amz-{name}-directive": "REPLACE" for name in ("metadata", "tagging")}
+            words = headers | source | replace
+            response = self._client._execute("PUT", self.name, wanted.key, headers=words)
+            return str(parse_copy_object(response)[0])
 
-    def delete(self, key: str) -> None:
-        """Delete an object; in a versioned bucket it is only marked."""
+        def upload(upload_id: str, number: int) -> str:
+            check()
+            first = (number - 1) * _COPY_PART_BYTES
+            last = min(first + _COPY_PART_BYTES, wanted.size_bytes) - 1
+            words = source | {"x-amz-copy-source-range": f"bytes={first}-{last}"}
+            copy = self._client._upload_part_copy
+            return str(copy(self.name, wanted.key, upload_id, number, words)[0])
+
+        count = -(-wanted.size_bytes // _COPY_PART_BYTES)
+        return self._in_parts(wanted, count, upload, headers, {})
+
+    def _in_parts(
+        self,
+        wanted: StoredObject,
+        count: int,
+        upload: Callable[[str, int], str],
+        headers: dict[str, str],
+        condition: dict[str, str],
+    ) -> str:
+        from minio.datatypes import CompleteMultipartUploadResult
+
+        place = (self.name, wanted.key)
+        upload_id = self._client._create_multipart_upload(*place, headers)
+        try:
+            parts = "".join(
+                f"<Part><PartNumber>{n}</PartNumber><ETag>{upload(upload_id, n)}</ETag></Part>"
+                for n in range(1, count + 1)
+            )
+            body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+            whole = {"Content-Type": "application/xml", **condition}
+            query = {"uploadId": upload_id}
+            answer = self._client._execute("POST", *place, body, whole, query)
+            etag = CompleteMultipartUploadResult(answer).etag
+            if etag is None:
+                raise StepError(f"object `{wanted.key}` of bucket `{self.name}` was not completed")
+        except BaseException:
+            self._client._abort_multipart_upload(*place, upload_id)
+            raise
+        return str(etag)
+
+    def mark_deleted(self, key: str) -> None:
+        """Delete an object of a versioned bucket: it is only marked."""
         self._client.remove_object(self.name, key)
 
+    def delete(self, found: StoredObject) -> bool:
+        """Delete an object for good, unless meanwhile another stands there."""
+        from minio.error import S3Error
 
-def _tags(tags: Mapping[str, str]) -> Any:
-    from minio.commonconfig import Tags
-
-    if not tags:
-        return None
-    made = Tags.new_object_tags()
-    made.update(tags)
-    return made
-
-
-@contextmanager
-def bucket(resource: S3, resources: Mapping[str, Any]) -> Iterator[Bucket]:
-    """The bucket of a resource; a service of a stack that does not run is started.
-
-    Raises:
-        Unfit: the server does not answer, or refuses us.
-        StepError: it refuses a request.
-    """
-    import urllib3
-    from minio import Minio
-    from minio.error import MinioException, S3Error
-
-    _read_any_time()
-    url = resource.url or _service_url(resource, resources)
-    parts = urlsplit(url)
-    pool = urllib3.PoolManager(
-        maxsize=_POOL, timeout=urllib3.Timeout(connect=5.0, read=300.0), retries=_retries()
-    )
-    client = Minio(
-        endpoint=parts.netloc,
-        access_key=_plain(resource.access_key),
-        secret_key=_plain(resource.secret_key),
-        secure=parts.scheme == "https",
-        region=resource.region,
-        http_client=pool,
-    )
-    try:
-        yield Bucket(client, resource.bucket)
-    except S3Error as error:
-        if error.code in _REFUSED:
-            raise Unfit(
-                f"the server at {url} refuses us: {error.code}",
-                hint="check `access_key` and `secret_key`",
-            ) from error
-        raise StepError(f"bucket `{resource.bucket}`: {error.code}: {error.message}") from error
-    except (MinioException, urllib3.exceptions.HTTPError) as error:
-        raise Unfit(
-            f"the server at {url} does not answer: {type(error).__name__}",
-            hint="see whether it runs, and whether the address is right",
-        ) from error
-    finally:
-        pool.clear()
+        now = self.described(found)
+        if now is None or not now.is_same_content(found):
+            return False
+        try:
+            # Not every server knows this condition; hence the look before.
+            condition = {"If-Match": f'"{found.etag}"'}
+            self._client._execute("DELETE", self.name, found.key, headers=condition)
+        except S3Error as error:
+            if error.code not in _OVERTAKEN:
+                raise
+            return False
+        return True
 
 
-def _read_any_time() -> None:
-    """minio 7.2 reads no more than six digits of a second; some servers give nine."""
-    import minio.datatypes as theirs
-    from minio.time import from_iso8601utc
-
-    def read(text: str | None) -> Any:
-        return from_iso8601utc(re.sub(r"(\.\d{6})\d+Z$", r"\1Z", text) if text else text)
-
-    vars(theirs)["from_iso8601utc"] = read
-
-
-_REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
-
-
-def _retries() -> Any:
-    import urllib3
-
-    # MinIO, while it starts, asks for a minute of patience and is there after a second.
-    return urllib3.Retry(
-        total=8,
-        connect=3,
-        backoff_factor=0.1,
-        status_forcelist=[500, 502, 503, 504],
-        respect_retry_after_header=False,
+def _of_listing(each: Any) -> StoredObject:
+    # Of an empty object that is named as a folder, servers keep no versions.
+    is_folder = not each.size and each.object_name.endswith("/")
+    return StoredObject(
+        key=each.object_name,
+        etag=(each.etag or "").strip('"'),
+        size_bytes=each.size or 0,
+        last_modified=each.last_modified.isoformat() if each.last_modified else "",
+        version_id=None if is_folder else each.version_id,
     )
 
 
-def _plain(value: str | Secret) -> str:
-    return value.reveal() if isinstance(value, Secret) else value
+def _text(value: str) -> str:
+    """A header's value; it arrives as Latin-1 whatever it is."""
+    return str(value).encode("latin-1").decode("utf-8", "surrogateescape")
 
 
-def _service_url(resource: S3, resources: Mapping[str, Any]) -> str:
-    stack_name, _, service = (resource.service or "").partition("/")
-    stack = resources.get(stack_name)
-    if not isinstance(stack, Compose):
-        raise Unfit(f"`service: {resource.service}` names no stack: `{stack_name}` is none")
-    with docker.engine() as client:
-        found = docker.containers(client, stack.project, service)
-        if not found:
-            raise Absent(
-                f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
-            )
-        if found[0].status != "running":
-            found[0].start()
-            found[0].reload()
-        networks = found[0].attrs["NetworkSettings"]["Networks"].values()
-        address = next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1")
-    return f"http://{address}:{resource.port}"
+def _headers_of(wanted: StoredObject) -> dict[str, str]:
+    # The SDK looks for `Content-Type` in this spelling.
+    headers = {name.title(): value for name, value in wanted.headers.items()}
+    headers |= {f"{_OWN}{name}": value for name, value in wanted.metadata.items()}
+    if wanted.tags:
+        headers["x-amz-tagging"] = urlencode(wanted.tags, quote_via=quote)
+    return headers

@@ -1,0 +1,128 @@
+"""How an S3 server is reached: its address, the keys, exact requests, and its errors in words."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from runbook.errors import Absent, StepError, Unfit
+from runbook.resources import S3, Compose
+from runbook.secret import Secret
+from runbook.tools import docker
+from runbook.tools.objects import Bucket
+
+_POOL = 16
+
+
+@contextmanager
+def bucket(resource: S3, resources: Mapping[str, Any]) -> Iterator[Bucket]:
+    """The bucket of a resource; a service of a stack that does not run is started.
+
+    Raises:
+        Unfit: the server does not answer, or refuses us.
+        StepError: it refuses a request.
+    """
+    import urllib3
+    from minio import Minio
+    from minio.error import MinioException, S3Error
+
+    _read_any_time()
+    url = resource.url or _service_url(resource, resources)
+    parts = urlsplit(url)
+    pool = _pool()
+    client = Minio(
+        endpoint=parts.netloc,
+        access_key=_plain(resource.access_key),
+        secret_key=_plain(resource.secret_key),
+        secure=parts.scheme == "https",
+        region=resource.region,
+        http_client=pool,
+    )
+    try:
+        yield Bucket(client, resource.bucket)
+    except S3Error as error:
+        if error.code in _REFUSED:
+            raise Unfit(
+                f"the server at {url} refuses us: {error.code}",
+                hint="check `access_key` and `secret_key`",
+            ) from error
+        name = f"bucket `{resource.bucket}`"
+        where = f"{name}, object `{error.object_name}`" if error.object_name else name
+        raise StepError(f"{where}: {error.code}: {error.message}") from error
+    except (MinioException, urllib3.exceptions.HTTPError) as error:
+        raise Unfit(
+            f"the server at {url} does not answer: {type(error).__name__}",
+            hint="see whether it runs, and whether the address is right",
+        ) from error
+    finally:
+        pool.clear()
+
+
+def _read_any_time() -> None:
+    """minio 7.2 reads no more than six digits of a second; some servers give nine."""
+    import minio.datatypes as theirs
+    from minio.time import from_iso8601utc
+
+    def read(text: str | None) -> Any:
+        return from_iso8601utc(re.sub(r"(\.\d{6})\d+Z$", r"\1Z", text) if text else text)
+
+    vars(theirs)["from_iso8601utc"] = read
+
+
+_REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+
+
+def _pool() -> Any:
+    import urllib3
+
+    class Exact(urllib3.PoolManager):
+        """Sends what was signed: header values as UTF-8, and no key as a path to be tidied up."""
+
+        def urlopen(self, method: str, url: str, *words: Any, **named: Any) -> Any:
+            named["headers"] = {
+                name: value.encode() if isinstance(value, str) else value
+                for name, value in (named.get("headers") or {}).items()
+            }
+            return super().urlopen(method, _exact(url), *words, **named)
+
+    # MinIO, while it starts, asks for a minute of patience and is there after a second.
+    retries = urllib3.Retry(
+        total=8,
+        connect=3,
+        backoff_factor=0.1,
+        status_forcelist=[500, 502, 503, 504],
+        respect_retry_after_header=False,
+    )
+    timeout = urllib3.Timeout(connect=5.0, read=300.0)
+    return Exact(maxsize=_POOL, timeout=timeout, retries=retries)
+
+
+def _exact(url: str) -> str:
+    parts = urlsplit(url)
+    dots = {".": "%2E", "..": "%2E%2E"}
+    path = "/".join(dots.get(segment, segment) for segment in parts.path.split("/"))
+    return urlunsplit(parts._replace(path=path))
+
+
+def _plain(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _service_url(resource: S3, resources: Mapping[str, Any]) -> str:
+    stack_name, _, service = (resource.service or "").partition("/")
+    stack = resources.get(stack_name)
+    if not isinstance(stack, Compose):
+        raise Unfit(f"`service: {resource.service}` names no stack: `{stack_name}` is none")
+    with docker.engine() as client:
+        found = docker.containers(client, stack.project, service)
+        if not found:
+            raise Absent(
+                f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
+            )
+        if found[0].status != "running":
+            found[0].start()
+            found[0].reload()
+        networks = found[0].attrs["NetworkSettings"]["Networks"].values()
+        address = next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1")
+    return f"http://{address}:{resource.port}"
