@@ -14,6 +14,9 @@ from runbook.units import format_duration
 
 _SHOWN = 12
 """Lines of what was written since."""
+_BUILDS = (
+    "images are built from source: that takes minutes, and may give others than those that ran"
+)
 
 
 class Confirm(Spec):
@@ -57,7 +60,8 @@ def _question(spec: Confirm, ctx: Context) -> str:
     since = points[-1].outputs.get("written_since") if points else None
     lines = [str(line) for line in since] if isinstance(since, list) else []
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n".join([*lines[:_SHOWN], *more, f"{lost}{asked}"])
+    builds = [_BUILDS] if points and points[-1].outputs.get("build") else []
+    return "\n".join([*lines[:_SHOWN], *more, *builds, f"{lost}{asked}"])
 
 
 def _lost(point: CompletedStep, now: datetime) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import StepError, StepStopped, TimedOut, Unfit
 from runbook.kinds import Context, Outputs, Spec, StepKind
+from runbook.resources import Compose
 from runbook.restore import buckets, images
 from runbook.restore.choice import sealed_by
 from runbook.restore.databases import way_of
@@ -13,6 +14,11 @@ from runbook.restore.manifest import BucketEntry
 from runbook.restore.point import RestorePoint, damaged, open_point, point_ids, require_intact
 from runbook.restore.since import written_since
 from runbook.units import format_duration
+
+_LAST_RESORT = (
+    "nothing was changed; `docker load` them, or as a last resort let them be built from source:"
+    " --set build=true, where the runbook has that input"
+)
 
 
 class LoadRestorePoint(Spec):
@@ -27,6 +33,8 @@ class LoadRestorePoint(Spec):
 
     point: str | None = None
     """Id of the restore point; absent: the one that the undone run sealed."""
+    build: bool = False
+    """Whether images will be built from source, the last resort: then none need be here."""
 
 
 class LoadedPoint(Outputs):
@@ -40,6 +48,9 @@ class LoadedPoint(Outputs):
     """The git commit that was checked out then; none where none was recorded."""
     has_images: bool
     """Whether it names the images that ran."""
+    build: bool
+    """Whether images are to be built from source: `build` says so, or a stack ran and the restore
+    point names none of its images."""
     served: bool
     """Whether the project's processes were running then."""
     age_s: int
@@ -60,11 +71,19 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
     for entry in manifest.buckets:
         if flaws := buckets.problems(point.directory, entry, check=ctx.check):
             raise damaged(point.id, flaws)
-    missing = [line for stack in manifest.images for line in images.missing(stack)]
-    if missing := [*missing, *_obstacles(point, ctx)]:
-        raise Unfit(f"restore point `{point.id}` cannot be used: {'; '.join(missing)}")
+    gone = [] if spec.build else [e for stack in manifest.images for e in images.missing(stack)]
+    if problems := [*gone, *_obstacles(point, ctx)]:
+        raise Unfit(
+            f"restore point `{point.id}` cannot be used: {'; '.join(problems)}",
+            hint=_LAST_RESORT if gone else None,
+        )
+    has_images = any(stack.images for stack in manifest.images)
+    has_stack = any(isinstance(each, Compose) for each in ctx.resources.values())
+    builds = spec.build or (has_stack and manifest.served and not has_images)
     age_s = max(0, int((ctx.now() - datetime.fromisoformat(manifest.created_at)).total_seconds()))
     ctx.log(f"restore point `{point.id}`, sealed {format_duration(age_s)} ago, is intact")
+    if builds:
+        ctx.log("images are to be built from source, which may give others than those that ran")
     since = written_since(point, ctx)
     for line in since:
         ctx.log(line)
@@ -72,7 +91,8 @@ def _run(spec: LoadRestorePoint, ctx: Context) -> LoadedPoint:
         id=point.id,
         created_at=manifest.created_at,
         commit=manifest.commits[0].commit if manifest.commits else None,
-        has_images=any(stack.images for stack in manifest.images),
+        has_images=has_images,
+        build=builds,
         served=manifest.served,
         age_s=age_s,
         written_since=since,

@@ -10,6 +10,8 @@ from runbook.restore import images
 from runbook.restore.manifest import StackImages
 from runbook.steps import compose_up, snapshot_images
 from runbook.steps.compose_up import ComposeUp
+from runbook.steps.load_restore_point import STEP as LOAD
+from runbook.steps.load_restore_point import LoadedPoint, LoadRestorePoint
 from runbook.steps.restore_images import STEP as RESTORE
 from runbook.steps.restore_images import RestoreImages
 from runbook.steps.seal_restore_point import STEP as SEAL
@@ -42,6 +44,23 @@ def snapshot(stack: Stack) -> StackImages:
     return entry
 
 
+def sealed(stack: Stack) -> str:
+    """Seal a restore point of the images that run; its id."""
+    taken = snapshot_images.STEP.run(
+        SnapshotImages(stack=stack.resource), stack.context(step_id="images")
+    )
+    assert isinstance(taken, Result)
+    done = CompletedStep(
+        id="images",
+        kind="snapshot_images",
+        outputs=taken.outputs.model_dump(mode="json"),
+        changed=False,
+    )
+    ended = SEAL.run(SealRestorePoint(), stack.context(step_id="seal", completed=[done]))
+    assert isinstance(ended, Result)
+    return str(ended.outputs.id)
+
+
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Any:
     stack = built(make_stack, "one")
@@ -53,22 +72,11 @@ def stack(make_stack: MakeStack) -> Any:
 
 def test_what_ran_runs_again_and_nothing_is_built(stack: Stack) -> None:
     first = release(stack, "one")
-    taken = snapshot_images.STEP.run(
-        SnapshotImages(stack=stack.resource), stack.context(step_id="images")
-    )
-    assert isinstance(taken, Result)
-    done = CompletedStep(
-        id="images",
-        kind="snapshot_images",
-        outputs=taken.outputs.model_dump(mode="json"),
-        changed=False,
-    )
-    sealed = SEAL.run(SealRestorePoint(), stack.context(step_id="seal", completed=[done]))
-    assert isinstance(sealed, Result)
+    point = sealed(stack)
     second = release(stack, "two")
     stack.docker("image", "prune", "-f")
     loaded = CompletedStep(
-        id="point", kind="load_restore_point", outputs={"id": sealed.outputs.id}, changed=False
+        id="point", kind="load_restore_point", outputs={"id": point}, changed=False
     )
 
     result = RESTORE.run(
@@ -79,6 +87,24 @@ def test_what_ran_runs_again_and_nothing_is_built(stack: Stack) -> None:
     assert result.changed
     assert up(stack) == first != second
     assert stack.docker("exec", f"{stack.project}-web-1", "cat", "/release") == "one"
+
+
+def test_a_restore_point_whose_images_are_gone_is_refused_unless_they_are_to_be_built(
+    stack: Stack,
+) -> None:
+    first = release(stack, "one")
+    point = sealed(stack)
+    release(stack, "two")
+    stack.docker("image", "rm", "-f", first)
+
+    with pytest.raises(Unfit) as caught:
+        LOAD.run(LoadRestorePoint(point=point), stack.context())
+    loaded = LOAD.run(LoadRestorePoint(point=point, build=True), stack.context())
+
+    assert "image" in caught.value.message and "is gone" in caught.value.message
+    assert "--set build=true" in str(caught.value.hint)
+    assert isinstance(loaded, LoadedPoint)
+    assert loaded.build
 
 
 def test_giving_back_what_runs_already_changes_nothing(stack: Stack) -> None:

@@ -61,7 +61,7 @@ def test_an_old_backup_is_imported_and_rolled_back_to(shop: Shop) -> None:
         if manifest["run_id"].startswith("import-")
     ]
 
-    given = [f"point={point}", "data=restore", "build=yes", "confirm=yes"]
+    given = [f"point={point}", "data=restore", "confirm=yes"]
     words = [word for each in given for word in ("--set", each)]
     told = shop.runbook("run", "runbooks/rollback.yaml", *words)
 

@@ -4,6 +4,10 @@ from typing import Any
 import pytest
 
 from runbook.errors import Unfit
+from runbook.kinds import Question
+from runbook.registry import discover
+from runbook.resources import Compose
+from runbook.steps.confirm import Confirm
 
 ARTEFACTS = [
     "manifest.json",
@@ -93,3 +97,21 @@ def test_without_an_undone_run_the_restore_point_must_be_named(shop: Any) -> Non
     loaded = shop.step("load_restore_point", ctx, point=sealed.id)
 
     assert loaded.id == sealed.id
+
+
+def test_without_the_images_of_a_stack_that_ran_it_says_beforehand_that_they_are_built(
+    shop: Any,
+) -> None:
+    shop.fill()
+    shop.back_up()
+    stack = Compose(name="stack", project="shop", files=[shop.root / "compose.yaml"])
+    resources = {"db": shop.db, "uploads": shop.uploads, "stack": stack}
+    ctx = shop.rollback_context("point", resources=resources)
+
+    loaded = shop.step("load_restore_point", ctx)
+    asked = discover().find("confirm").run(Confirm(), shop.rollback_context("sure"))
+
+    assert loaded.build
+    assert any("built from source" in line for line in ctx.logged)
+    assert isinstance(asked, Question)
+    assert "built from source" in asked.text
