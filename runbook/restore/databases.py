@@ -86,6 +86,12 @@ class DatabaseWay(Protocol[E]):
             StepError: it refuses the query, or takes too long.
         """
 
+    def hindrances(self, phase: Phase, ctx: Context) -> list[str]:
+        """What would keep a switch from taking place, a line each; changes nothing.
+
+        Before the phase `stage` the database is in use, and its users may yet be stopped.
+        """
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
         """What is missing for a backup; changes nothing."""
 

@@ -115,6 +115,8 @@ class PostgresEntry(DatabaseEntry):
     """Its extensions, with their versions."""
     roles: list[str] = []
     """The roles that it needs."""
+    subscriptions: list[str] = []
+    """Replication that it received: no part of the dump, and to be set up anew after a restore."""
 
     @property
     def artefacts(self) -> list[Artefact]:

@@ -6,7 +6,6 @@ until it is live: so a later look need not read it again.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from runbook.errors import Absent, StepError, Unfit
 from runbook.kinds import Context, Room
 from runbook.resources import Postgres
-from runbook.restore import postgres_needs
+from runbook.restore import postgres_by_hand as by_hand
+from runbook.restore import postgres_hindrances, postgres_needs
 from runbook.restore.databases import Phase, Row, Switched
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.postgres_backup import back_up
 from runbook.restore.postgres_commands import succeed
+from runbook.restore.postgres_mark import is_marked, mark_of
 from runbook.tools import postgres
 from runbook.tools.postgres import Server
 from runbook.tools.postgres_content import content_of, schema_digest
@@ -118,7 +119,7 @@ class PostgresWay:
 
     def is_staged(self, staged: str, entry: PostgresEntry, ctx: Context) -> bool:
         with self._admin(ctx) as connection:
-            return _is_marked(connection, staged, entry)
+            return is_marked(connection, staged, entry)
 
     def stage(self, staged: str, root: Path, entry: PostgresEntry, ctx: Context) -> None:
         assert entry.content is not None and entry.properties is not None
@@ -144,7 +145,9 @@ class PostgresWay:
         with server.admin() as admin:
             replay(admin, staged, entry.properties)
             postgres.allow_connections(admin, staged, allowed=False)
-            postgres.comment(admin, staged, _mark_of(entry))
+            postgres.comment(admin, staged, mark_of(entry, postgres.oid_of(admin, staged)))
+        for subscription in entry.subscriptions:
+            ctx.log(f"subscription `{subscription}` is not restored: create it anew")
 
     def _compare(self, server: Server, staged: str, entry: PostgresEntry, ctx: Context) -> None:
         assert entry.content is not None
@@ -192,10 +195,14 @@ class PostgresWay:
             ctx.record_progress(
                 {"staged": staged, "oid": oid, "replaced": replaced if had_live else None}
             )
+        kept = replaced if had_live else None
         try:
             with self._admin(ctx) as connection:
-                self._swap(connection, staged, replaced if had_live else None, entry, ctx)
+                self._swap(connection, staged, kept, entry, ctx)
         except StepError as error:
+            comment = entry.properties.comment if entry.properties else None
+            commands = by_hand.switching(self.database, staged, kept, comment)
+            error.hint = f"`runbook resume`; or by hand: {' && '.join(commands)}"
             self._let_in_again_after(error, ctx)
             raise
         return self._kept(ctx)
@@ -235,10 +242,9 @@ class PostgresWay:
         try:
             self._let_in_again(ctx)
         except StepError as refused:
-            statement = f'ALTER DATABASE "{self._name}" ALLOW_CONNECTIONS true'
             raise StepError(
                 f"{error.message}; and nobody can connect to `{self._name}`: {refused.message}",
-                hint=f"`runbook resume`, or by hand: {statement}",
+                hint=f"`runbook resume`; or by hand: {by_hand.opening(self.database)}",
             ) from error
 
     def _let_in_again(self, ctx: Context) -> None:
@@ -247,7 +253,7 @@ class PostgresWay:
         Reached by a failure, by a probe before a resume, and by the probe of an abort.
         """
         with self._admin(ctx) as connection:
-            if postgres.oid_of(connection, self._name) is not None:
+            if postgres.is_closed(connection, self._name):
                 postgres.allow_connections(connection, self._name, allowed=True)
 
     def _kept(self, ctx: Context) -> Switched:
@@ -286,11 +292,18 @@ class PostgresWay:
         except Absent as error:
             raise Unfit(error.message) from error
 
+    def hindrances(self, phase: Phase, ctx: Context) -> list[str]:
+        with self._admin(ctx) as connection:
+            found = postgres_hindrances.of_state(connection, self.database)
+            if phase != "stage":
+                found += postgres_hindrances.of_sessions(connection, self.database)
+        return found
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
-        return postgres_needs.missing(self.database, lambda: self.reach(ctx))
+        return postgres_needs.missing(self.database, lambda: self.reach(ctx), is_for_restore=False)
 
     def missing_for_restore(self, ctx: Context) -> list[str]:
-        return postgres_needs.missing(self.database, lambda: self.reach(ctx))
+        return postgres_needs.missing(self.database, lambda: self.reach(ctx), is_for_restore=True)
 
     def room_for_backup(self, ctx: Context) -> list[Room]:
         _, size_bytes = self._size(ctx)
@@ -308,34 +321,10 @@ class PostgresWay:
         return postgres_needs.place_and_size(self._name, lambda: self.reach(ctx))
 
     def query_by_hand(self) -> str:
-        return f"{self._psql('psql')} {quote(self._name)} --command"
+        return f"{by_hand.program(self.database, 'psql')} {quote(self._name)} --command"
 
     def backup_by_hand(self) -> Sequence[str]:
-        return [f"{self._psql('pg_dump')} --format=custom {quote(self._name)} > {self._name}.dump"]
+        return by_hand.backing_up(self.database)
 
     def restore_by_hand(self) -> Sequence[str]:
-        name = quote(f"{self._name}__restored")
-        return [
-            f"{self._psql('createdb')} {name}",
-            f"{self._psql('pg_restore')} --exit-on-error --dbname={name} < DUMP",
-            f"{self._psql('psql')} postgres -c 'ALTER DATABASE … RENAME TO …'  # both, swapped",
-        ]
-
-    def _psql(self, program: str) -> str:
-        return postgres_needs.by_hand(self.database, program)
-
-
-def _mark_of(entry: PostgresEntry) -> str:
-    """What the comment of a database says that holds exactly this backup."""
-    # A manifest is written with its keys sorted, an entry has them in another order before.
-    told = json.dumps(entry.model_dump(mode="json", exclude={"warm"}), sort_keys=True)
-    return f"runbook: restored from {hashlib.sha256(told.encode()).hexdigest()}"
-
-
-def _is_marked(connection: "Connection[Any]", staged: str, entry: PostgresEntry) -> bool:
-    query = (
-        "SELECT shobj_description(oid, 'pg_database'), datallowconn FROM pg_database"
-        " WHERE datname = %s"
-    )
-    row = connection.execute(query, [staged]).fetchone()
-    return row is not None and row[0] == _mark_of(entry) and not row[1]
+        return by_hand.restoring(self.database)

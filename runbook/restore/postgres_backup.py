@@ -12,6 +12,7 @@ from runbook.kinds import Context
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.point import artefact_of
 from runbook.restore.postgres_commands import succeed
+from runbook.restore.postgres_mark import without_mark
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
 from runbook.tools.postgres import Server
@@ -104,13 +105,15 @@ def _taken(
     sequences = sequences_of(connection)
     succeed(programs.dump(name, dump, snapshot=snapshot), ctx)
     content = content_of(connection, check=ctx.check)
-    for subscription in subscriptions_of(connection):
+    subscriptions = subscriptions_of(connection)
+    for subscription in subscriptions:
         ctx.log(f"subscription `{subscription}` is not backed up: it would run twice")
     return entry.model_copy(
         update={
             "server_version": version,
             "content": content.model_copy(update={"sequences": sequences}),
-            "properties": properties_of(connection, name),
+            "properties": without_mark(properties_of(connection, name)),
+            "subscriptions": subscriptions,
             "extensions": extensions_of(connection),
             "roles": roles_of(connection),
         }

@@ -14,6 +14,7 @@ from runbook.resources import Postgres
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.postgres import PostgresWay
 from runbook.restore.postgres_commands import succeed
+from runbook.restore.postgres_mark import without_mark
 from runbook.tools import postgres
 from runbook.tools.files import disk_errors, make_directories
 from runbook.tools.plain_dump import forbidden_in
@@ -38,7 +39,7 @@ def import_dump(database: Postgres, file: Path, staging: Path, ctx: Context) -> 
     server = way.reach(ctx)
     try:
         with server.admin() as admin:
-            properties = properties_of(admin, database.database)
+            properties = without_mark(properties_of(admin, database.database))
             version = postgres.version_of(admin)
             postgres.drop(admin, side)
             admin.execute(creating(side, properties, version))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook.errors import Absent, StepError
 from runbook.resources import Postgres
+from runbook.restore import postgres_hindrances
 from runbook.restore.manifest import PostgresEntry
 from runbook.tools import postgres
 from runbook.tools.postgres import Server
@@ -21,37 +22,21 @@ _COMPARING_S = 1.0
 """For reading rows again, in the midst of an outage."""
 
 
-def missing(database: Postgres, reach: Reach) -> list[str]:
-    """What is missing to back it up and to restore it."""
+def missing(database: Postgres, reach: Reach, *, is_for_restore: bool) -> list[str]:
+    """What is missing to back it up, and to restore it."""
     try:
         server = reach()
         with server.admin() as connection:
-            programs = missing_programs(server, postgres.version_of(connection))
-            return [*programs, *_missing_rights(connection, database)]
+            found = missing_programs(server, postgres.version_of(connection))
+            found += postgres_hindrances.of_rights(connection, database)
+            if is_for_restore:
+                found += postgres_hindrances.of_sessions(connection, database)
+                found += postgres_hindrances.of_state(connection, database)
+            return found
     except Absent:
         return []
     except StepError as error:
         return [error.message]
-
-
-def _missing_rights(connection: "Connection[Any]", database: Postgres) -> list[str]:
-    row = connection.execute(
-        "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user"
-    ).fetchone()
-    if row is None or row[0]:
-        return []
-    found = []
-    if not row[1]:
-        found.append(f"PostgreSQL user `{database.user}` may not create databases")
-    owner = connection.execute(
-        "SELECT pg_get_userbyid(datdba) FROM pg_database"
-        " WHERE datname = %s AND NOT pg_has_role(datdba, 'USAGE')",
-        [database.database],
-    ).fetchone()
-    if owner is not None:
-        name = f"database `{database.database}` of `{owner[0]}`"
-        found.append(f"PostgreSQL user `{database.user}` may not replace {name}")
-    return found
 
 
 def obstacles(connection: "Connection[Any]", entry: PostgresEntry) -> list[str]:
@@ -110,12 +95,3 @@ def written_since(connection: "Connection[Any]", name: str, content: Content) ->
     if unread:
         shown.append(f"{name}: tables with as many rows as then, not compared: {unread}")
     return shown or [f"database `{name}` holds the same rows as then"]
-
-
-def by_hand(database: Postgres, program: str) -> str:
-    """How a person would start one of PostgreSQL's programs for it."""
-    if database.service:
-        service = database.service.partition("/")[2]
-        return f"docker compose exec -T {service} {program} --username={database.user}"
-    port = f" --port={database.port}" if database.port != 5432 else ""
-    return f"{program} --host={database.host}{port} --username={database.user}"

@@ -224,6 +224,9 @@ class SqliteWay:
             raise Unfit(f"there is no database `{self._live}`")
         return sqlite.query(self._live, text, timeout_s=timeout_s, at_most=at_most)
 
+    def hindrances(self, phase: Phase, ctx: Context) -> list[str]:
+        return []
+
     def missing_for_backup(self, ctx: Context) -> list[str]:
         try:
             if sqlite.is_there(self._live):

@@ -68,6 +68,8 @@ def _run(spec: RestoreDb, ctx: Context) -> Result[RestoredDb]:
     staged = _staged(spec, entry, ctx)
     if spec.phase != "stage" and (switched := way.switched(ctx)):
         return Result(_outputs(spec, point, staged=staged, switched=switched), changed=True)
+    if found := way.hindrances(spec.phase, ctx):
+        raise Unfit(f"database `{spec.database.name}` cannot be switched: {'; '.join(found)}")
     if spec.phase != "switch":
         way.stage(staged, point.directory, entry, ctx)
         ctx.log(f"`{staged}` holds what was backed up")

@@ -6,7 +6,7 @@ postgres_dump.py.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,6 +18,7 @@ from runbook.secret import Secret
 from runbook.tools import docker, postgres_locks
 
 if TYPE_CHECKING:
+    from docker import DockerClient
     from docker.models.containers import Container
     from psycopg import Connection
 
@@ -157,7 +158,7 @@ def reach(
     else:
         with docker.engine() as client:
             container = _container(database, resources, client)
-            _start(container, database.name, log)
+            _start(container, database.name, client, log)
             server = _server_of(container, database, password, application)
     server = replace(server, lock_patience_s=lock_patience_s)
     if database.database == server.maintenance:
@@ -166,17 +167,40 @@ def reach(
     return server
 
 
-def _start(container: "Container", name: str, log: Callable[[str], None]) -> None:
-    match container.status:
-        case "running":
-            return
-        case "paused":
-            log(f"waking `{container.name}`, which database `{name}` is in")
-            container.unpause()
-        case _:
-            log(f"starting `{container.name}`, which database `{name}` is in")
-            container.start()
+def _start(
+    container: "Container", name: str, client: "DockerClient", log: Callable[[str], None]
+) -> None:
+    if container.status == "running":
+        return
+    _require_alone(container, name, client)
+    if container.status == "paused":
+        log(f"waking `{container.name}`, which database `{name}` is in")
+        container.unpause()
+    else:
+        log(f"starting `{container.name}`, which database `{name}` is in")
+        container.start()
     container.reload()
+
+
+def _require_alone(container: "Container", name: str, client: "DockerClient") -> None:
+    """Raises Unfit where another container uses its data: two servers destroy what they share.
+
+    Neither notices the other: each is process 1 of its container.
+    """
+    place = _data_dir(container.attrs)
+    others = [
+        f"`{other.name}`"
+        for other in client.containers.list(ignore_removed=True)
+        if other.id != container.id
+        and any(mount.get("Source") == place and mount["RW"] for mount in other.attrs["Mounts"])
+    ]
+    if place is not None and others:
+        raise Unfit(
+            f"`{container.name}`, which database `{name}` is in, does not run, and cannot be"
+            f" started: its data, `{place}`, is in use by {', '.join(others)}",
+            hint=f"remove the one that is left over: `docker rm {container.name}`, or stop the"
+            " other, then `runbook resume`",
+        )
 
 
 def _container(database: Postgres, resources: Mapping[str, Any], client: Any) -> "Container":
@@ -192,7 +216,19 @@ def _container(database: Postgres, resources: Mapping[str, Any], client: Any) ->
         raise Absent(
             f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
         )
-    return found[0]
+    running = [each for each in found if each.status in ("running", "paused")]
+    return (running or found)[0]
+
+
+def _data_dir(attributes: Mapping[str, Any]) -> str | None:
+    """Where the engine's host has the server's data."""
+    environment = dict(each.partition("=")[::2] for each in attributes["Config"]["Env"] or [])
+    data = environment.get("PGDATA", "/var/lib/postgresql/data")
+    mounts = sorted(attributes["Mounts"], key=lambda mount: -len(mount["Destination"]))
+    return next(
+        (each["Source"] for each in mounts if f"{data}/".startswith(f"{each['Destination']}/")),
+        None,
+    )
 
 
 def _server_of(
@@ -200,7 +236,6 @@ def _server_of(
 ) -> Server:
     attributes: Mapping[str, Any] = container.attrs
     networks = attributes["NetworkSettings"]["Networks"].values()
-    mounts = {mount["Destination"]: mount.get("Source") for mount in attributes["Mounts"]}
     return Server(
         host=next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1"),
         port=database.port,
@@ -209,7 +244,7 @@ def _server_of(
         application=application,
         container_id=str(container.id),
         image_id=str(attributes["Image"]),
-        data_dir=next((src for at, src in mounts.items() if "postgresql" in at and src), None),
+        data_dir=_data_dir(attributes),
     )
 
 
@@ -283,19 +318,32 @@ def allow_connections(connection: "Connection[Any]", database: str, *, allowed: 
     connection.execute(statement.format(sql.Identifier(database), word))
 
 
+def is_closed(connection: "Connection[Any]", database: str) -> bool:
+    """Whether nobody may connect to a database, which is there."""
+    query = "SELECT NOT datallowconn FROM pg_database WHERE datname = %s"
+    row = connection.execute(query, [database]).fetchone()
+    return bool(row and row[0])
+
+
 def end_sessions(connection: "Connection[Any]", database: str, *, sleep: Sleep) -> None:
     """End every session of a database; raises StepError where one stays."""
     # A rename ends PostgreSQL's own vacuuming by itself, and only a superuser may.
     query = """SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()
                AND backend_type <> 'autovacuum worker'"""
     _end(connection, query, database, sleep)
-    query = "SELECT gid FROM pg_prepared_xacts WHERE database = %s"
-    if prepared := connection.execute(query, [database]).fetchall():
-        names = ", ".join(f"`{row[0]}`" for row in prepared)
-        raise StepError(
-            f"database `{database}` has prepared transactions: {names}",
-            hint="COMMIT PREPARED or ROLLBACK PREPARED each, then `runbook resume`",
-        )
+    query = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
+    if gids := [row[0] for row in connection.execute(query, [database]).fetchall()]:
+        raise StepError(said_of_prepared(database, gids))
+
+
+def said_of_prepared(database: str, gids: Sequence[str]) -> str:
+    """That a database has prepared transactions, and what to type."""
+    names = ", ".join(f"`{gid}`" for gid in gids)
+    gid = gids[0].replace("'", "''")
+    return (
+        f"database `{database}` has prepared transactions: {names}: end each, connected to it,"
+        f" by `COMMIT PREPARED '{gid}'` or `ROLLBACK PREPARED '{gid}'`"
+    )
 
 
 def end_own_sessions(connection: "Connection[Any]", application: str, *, sleep: Sleep) -> None:
@@ -309,7 +357,8 @@ def _end(connection: "Connection[Any]", query: Any, value: str, sleep: Sleep) ->
     until = time.monotonic() + PATIENCE_S
     while pids := [row[0] for row in connection.execute(query, [value]).fetchall()]:
         if time.monotonic() > until:
-            raise StepError(f"sessions of `{value}` do not end: pids {pids}")
+            told = "; ".join(postgres_locks.sessions(connection, pids))
+            raise StepError(f"sessions of `{value}` do not end: {told}")
         for pid in pids:
             connection.execute("SELECT pg_terminate_backend(%s)", [pid])
         sleep(_POLL_S)

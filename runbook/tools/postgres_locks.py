@@ -82,6 +82,12 @@ def blocked_by(connection: "Connection[Any]", pid: int) -> list[str]:
     return [row[0] for row in connection.execute(query, [pid]).fetchall()]
 
 
+def sessions(connection: "Connection[Any]", pids: list[int]) -> list[str]:
+    """Who these are, in words."""
+    query: Any = f"{_SESSION} AND a.pid = ANY(%s)"
+    return [row[0] for row in connection.execute(query, [pids]).fetchall()]
+
+
 def holders(connection: "Connection[Any]", database: str) -> list[str]:
     """Who holds locks, or waits for them, that keep us from a database, in words."""
     queries: tuple[Any, ...] = (_HOLDERS, _PREPARED_HOLDERS)

@@ -11,6 +11,7 @@ import pytest
 
 from runbook.kinds import CompletedStep, Result
 from runbook.resources import Postgres
+from runbook.restore.postgres_by_hand import identifier
 from runbook.steps import backup_db, load_restore_point, restore_db, seal_restore_point
 from runbook.steps.backup_db import BackupDb
 from runbook.steps.load_restore_point import LoadRestorePoint
@@ -56,7 +57,7 @@ class Shop:
     def databases(self) -> set[str]:
         """The names of the server's databases that are this one's, or were made for it."""
         names = "SELECT datname FROM pg_database WHERE datname LIKE 'shop%'"
-        return set(self.sql(names, "postgres").split())
+        return set(self.sql(names, "postgres").splitlines())
 
     def sql(self, query: str, database: str = "shop") -> str:
         words = ["psql", "-U", "boss", "-d", database, "-At", "-v", "ON_ERROR_STOP=1", "-c", query]
@@ -121,9 +122,11 @@ class Shop:
         return "\n".join(lines).replace(first, then)
 
     @contextmanager
-    def session(self, *statements: str, database: str = "shop") -> Iterator[str]:
+    def session(
+        self, *statements: str, database: str = "shop", user: str = "boss"
+    ) -> Iterator[str]:
         """A session that has run these and stays; its pid."""
-        words = ["exec", "-T", "postgres", "psql", "-U", "boss", "-d", database, "-qAt"]
+        words = ["exec", "-T", "postgres", "psql", "-U", user, "-d", database, "-qAt"]
         argv = ["docker", "compose", "--project-name", self.stack.project, *words]
         with subprocess.Popen(
             argv,
@@ -176,6 +179,6 @@ def shop(server: "Stack", make_context: Any) -> Shop:
     """An empty database on the module's server."""
     made = Shop(stack=replace(server, make_context=make_context))
     for database in made.databases():
-        made.sql(f'DROP DATABASE "{database}" WITH (FORCE)', "postgres")
+        made.sql(f"DROP DATABASE {identifier(database)} WITH (FORCE)", "postgres")
     made.sql("CREATE DATABASE shop", "postgres")
     return made

@@ -1,0 +1,192 @@
+"""What keeps a PostgreSQL database from being switched is found before anything is changed."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runbook.errors import StepError, Unfit
+from runbook.restore import postgres_by_hand
+from runbook.restore.databases import way_of
+from runbook.restore.manifest import PostgresEntry
+from runbook.restore.postgres_mark import mark_of
+from runbook.steps import backup_db
+from runbook.steps.backup_db import BackupDb
+from tests.real.postgres_shop import Shop
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def entry_of(shop: Shop) -> PostgresEntry:
+    backups = [step.outputs["entry"] for step in shop.completed if step.kind == "backup_db"]
+    return PostgresEntry.model_validate(backups[-1])
+
+
+def missing(shop: Shop) -> list[str]:
+    return way_of(shop.database).missing_for_restore(shop.context("preflight"))
+
+
+def test_who_holds_a_table_is_named_within_the_steps_time(shop: Shop) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n")
+
+    with (
+        shop.session("SET application_name = 'migration'", "BEGIN", "LOCK TABLE a") as pid,
+        pytest.raises(StepError) as caught,
+    ):
+        shop.did(backup_db, "dump", BackupDb(database=shop.database), timeout_s=6.0)
+
+    assert f"held by pid {pid} of `boss`, application `migration`, since 2" in caught.value.message
+
+
+def test_a_switch_that_somebody_blocks_names_him_and_what_to_type(shop: Shop) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n")
+    shop.back_up(verify="restore")
+    block = ("BEGIN", "ALTER DATABASE shop CONNECTION LIMIT 5")
+
+    with shop.session(*block, database="postgres") as pid:
+        with pytest.raises(StepError) as caught:
+            shop.restore(timeout_s=8.0)
+        assert shop.is_open()
+
+    assert f"held by pid {pid} of `boss`" in caught.value.message
+    assert 'RENAME TO "shop"' in str(caught.value.hint)
+
+
+def test_sessions_that_the_user_may_not_end_are_said_beforehand(shop: Shop) -> None:
+    shop.sql("CREATE ROLE keeper LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE app LOGIN")
+    shop.sql("ALTER DATABASE shop OWNER TO keeper")
+    shop.database = shop.database.model_copy(update={"user": "keeper", "password": "x"})
+    assert missing(shop) == []
+
+    with shop.session():
+        assert missing(shop)[0].endswith(": only a superuser can: close them")
+    with shop.session(user="app") as pid:
+        (found,) = missing(shop)
+        shop.sql("GRANT pg_signal_backend TO keeper")
+        assert missing(shop) == []
+
+    assert found == (
+        "PostgreSQL user `keeper` may not end sessions of `app` in database `shop`,"
+        f' pid {pid}: a superuser types `GRANT pg_signal_backend TO "keeper"`'
+    )
+
+
+def test_a_prepared_transaction_is_found_before_the_stack_is_stopped(shop: Shop) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n")
+    shop.back_up()
+    shop.sql("BEGIN; INSERT INTO a VALUES (2); PREPARE TRANSACTION 'it''s half'")
+    shop.stack.eventually(lambda: missing(shop), "it is older than a second")
+
+    with pytest.raises(Unfit, match="has prepared transactions") as caught:
+        shop.restore(phase="stage")
+
+    assert "ROLLBACK PREPARED 'it''s half'" in caught.value.message
+    shop.sql("ROLLBACK PREPARED 'it''s half'")
+    shop.restore()
+
+
+def test_replication_that_a_switch_would_break_is_found_beforehand(shop: Shop) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n")
+    shop.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
+    create = "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p"
+    shop.sql(f"{create} WITH (connect = false, slot_name = 's')")
+    shop.sql("ALTER SUBSCRIPTION s ENABLE")
+    shop.back_up()
+
+    found = missing(shop)
+    with pytest.raises(Unfit, match="logical replication slot `feed` would stay"):
+        shop.restore(phase="stage")
+    shop.sql("SELECT pg_drop_replication_slot('feed')")
+    shop.sql("ALTER SUBSCRIPTION s DISABLE")
+
+    assert "pg_drop_replication_slot('feed')" in found[0]
+    assert 'ALTER SUBSCRIPTION "s" DISABLE' in found[1]
+    assert entry_of(shop).subscriptions == ["s"]
+    replaced = shop.restore().replaced.removeprefix("database ")
+    assert shop.sql("SELECT n FROM a") == "1"
+    shop.sql(f'ALTER DATABASE "{replaced}" ALLOW_CONNECTIONS true', "postgres")
+    shop.sql("ALTER SUBSCRIPTION s SET (slot_name = NONE)", replaced)
+    shop.sql("DROP SUBSCRIPTION s", replaced)
+
+
+def test_a_mark_that_came_with_a_copy_is_not_taken_for_its_own(shop: Shop) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n")
+    shop.back_up(verify="restore")
+    (warm,) = shop.databases() - {"shop"}
+    oid = int(shop.sql(f"SELECT oid FROM pg_database WHERE datname = '{warm}'", "postgres"))
+    mark = mark_of(entry_of(shop), oid)
+    way, context = way_of(shop.database), shop.context("look")
+    is_own = way.is_staged(warm, entry_of(shop), context)
+
+    shop.sql(f'DROP DATABASE "{warm}"', "postgres")
+    shop.sql(f'CREATE DATABASE "{warm}" ALLOW_CONNECTIONS false', "postgres")
+    for name in (warm, "shop"):
+        shop.sql(f"COMMENT ON DATABASE \"{name}\" IS '{mark}'", "postgres")
+    is_taken = way.is_staged(warm, entry_of(shop), context)
+    shop.did(backup_db, "dump", BackupDb(database=shop.database))
+
+    assert is_own
+    assert not is_taken
+    properties = entry_of(shop).properties
+    assert properties is not None and properties.comment is None
+
+
+def test_what_is_to_be_typed_by_hand_does_what_a_switch_does(shop: Shop) -> None:
+    odd, staged = 'shop "it\'s" $x', "shop's staged"
+    shop.database = shop.database.model_copy(update={"database": odd})
+    for name in (odd, staged):
+        shop.sql(f"CREATE DATABASE {postgres_by_hand.identifier(name)}", "postgres")
+        shop.sql(f"CREATE TABLE a AS SELECT {postgres_by_hand.literal(name)} AS n", name)
+    shop.sql(f"ALTER DATABASE {postgres_by_hand.identifier(staged)} ALLOW_CONNECTIONS false")
+
+    commands = postgres_by_hand.switching(shop.database, staged, "shop old", "it's odd")
+    subprocess.run(
+        ["bash", "-c", " && ".join(commands)],
+        cwd=shop.stack.root,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "COMPOSE_PROJECT_NAME": shop.stack.project},
+        check=True,
+    )
+
+    assert shop.sql("SELECT n FROM a", odd) == staged
+    assert shop.databases() == {"shop", odd, "shop old"}
+
+
+def test_a_dump_that_names_databases_is_refused_and_the_live_one_is_left_alone(
+    shop: Shop, tmp_path: Path
+) -> None:
+    shop.sql("CREATE TABLE a AS SELECT n FROM generate_series(1, 5) n")
+    words = ["exec", "-T", "postgres", "pg_dump", "-U", "boss", "shop"]
+    bad, good = tmp_path / "bad.sql", tmp_path / "good.sql"
+    bad.write_text(shop.stack.compose(*words, "--create", "--clean"))
+    good.write_text(shop.stack.compose(*words))
+    shop.sql("INSERT INTO a VALUES (6)")
+
+    with pytest.raises(Unfit) as caught:
+        shop.did(
+            backup_db, "bad", BackupDb.model_validate({"database": shop.database, "from": bad})
+        )
+    outputs = shop.did(
+        backup_db, "good", BackupDb.model_validate({"database": shop.database, "from": good})
+    )
+
+    assert "acts on a whole database: `DROP DATABASE shop`" in caught.value.message
+    assert "is a command to psql: `\\connect`" in caught.value.message
+    assert outputs.entry.content.tables["public.a"].rows == 5
+    assert shop.sql("SELECT count(*) FROM a") == "6"
+
+
+def test_no_second_server_is_started_on_data_that_one_uses(shop: Shop) -> None:
+    service = f"{shop.stack.project}-postgres-1"
+    shop.stack.compose("stop", "postgres")
+    other = f"{shop.stack.project}-other"
+    words = ["run", "--detach", "--name", other, "--volumes-from", service]
+    shop.stack.docker(*words, "runbook-test/postgres:17")
+    try:
+        with pytest.raises(Unfit) as caught:
+            shop.did(backup_db, "dump", BackupDb(database=shop.database))
+        assert not shop.stack.is_running("postgres")
+    finally:
+        shop.stack.docker("rm", "--force", other)
+        shop.stack.compose("up", "--detach", "--wait")
+
+    assert f"is in use by `{other}`" in caught.value.message
