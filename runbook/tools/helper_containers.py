@@ -175,6 +175,7 @@ def _create(
         user="0:0",
         working_dir="/",
         network_mode="none",
+        security_opt=["label=disable"],  # SELinux: a volume may be labelled for one container
         healthcheck={"test": ["NONE"]},
         log_config=LogConfig(type="json-file"),
         labels={docker.OPERATION_LABEL: ctx.operation, _HELPER_LABEL: _owner(volume, ctx)},

@@ -60,7 +60,7 @@ class VolumeRestore:
     kept: Kept
     """Where what is overwritten or deleted is kept."""
     spool: Path
-    """A directory for one live file at a time."""
+    """Where one live file at a time may lie."""
     operation: str
     """Names the unfinished files."""
     check: Callable[[], None]
@@ -118,8 +118,9 @@ class VolumeRestore:
         return wanted is not None and wanted.type is entry.type and wanted.sha256 == entry.sha256
 
     def _keep(self, entry: Entry, source: Path) -> None:
-        # Only root could give it its owner and its capabilities: these stand in the inventory.
-        self.kept.keep(replace(entry, mode=entry.mode | 0o600, xattrs={}), source)
+        # Only root could give it its owner and its rights: these stand in the inventory.
+        readable = replace(entry, mode=entry.mode & 0o777 | 0o600, xattrs={})
+        self.kept.keep(readable, source)
 
     def _keep_all(self, delta: Delta) -> None:
         """Keep what else is replaced: directories, symbolic links, further names of files."""
@@ -206,7 +207,8 @@ class VolumeRestore:
         ]
         gone = [delta.live[path] for path in deepest_first({*delta.extras, *in_the_way})]
         plain = [entry.path for entry in gone if entry.type is not EntryType.DIRECTORY]
-        unfinished = [path for path in leftovers if path not in staged.values()]
+        # By now some of these names are those of what is staged anew.
+        unfinished = {*leftovers}.difference(staged.values())
         yield from _many("rm -f", [*unfinished, *plain])
         for entry in gone:
             if entry.type is EntryType.DIRECTORY:

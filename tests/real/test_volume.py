@@ -210,3 +210,19 @@ def test_a_volume_that_is_not_there_yet_is_absent(make_stack: MakeStack) -> None
     result = snapshot(make_stack(STACK), "stopped")
 
     assert result.outputs.absent
+
+
+def test_a_volume_that_is_mounted_from_elsewhere_is_read_though_nobody_uses_it(
+    make_stack: MakeStack, tmp_path: Path
+) -> None:
+    stack = make_stack(STACK)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("there")
+    options = ("type=none", "o=bind", f"device={tmp_path / 'elsewhere'}")
+    label = f"--label=com.docker.compose.project={stack.project}"
+    words = [word for option in options for word in ("--opt", option)]
+    stack.docker("volume", "create", label, *words, f"{stack.project}_data")
+
+    result = snapshot(stack, "stopped")
+
+    assert result.outputs.file_count == 1

@@ -167,6 +167,19 @@ def shop(make_stack: MakeStack) -> Iterator[Shop]:
     shutil.rmtree(home)
 
 
+@pytest.fixture
+def user_without_a_shell(shop: Shop) -> Iterator[None]:
+    """The newest container that mounts the volume has an image with nothing in it."""
+    project, docker = shop.stack.project, shop.stack.docker
+    (shop.stack.root / "empty.tar").write_bytes(bytes(1024))
+    image = docker("import", "empty.tar", f"runbook-test/empty:{project}").strip()
+    mount = f"--volume={project}_data:/data"
+    container = docker("create", mount, image, "nothing").strip()
+    yield
+    docker("rm", container)
+    docker("rmi", image)
+
+
 def fill(root: Path) -> None:
     for name in (b"new\nline", b"not-utf8-\xff\x81'", b"-rf", b"x" * 255, b".dot", b" $(x)*"):
         (root / os.fsdecode(name)).write_bytes(name * 1000)
@@ -234,6 +247,7 @@ def state_of(root: Path, *, is_exact: bool = False) -> str:
     return tree_sha256({path: told(entry) for path, entry in found.items()})
 
 
+@pytest.mark.usefixtures("user_without_a_shell")
 def test_all_comes_back_as_it_was_and_what_was_replaced_is_kept(shop: Shop) -> None:
     before = state_of(shop.root)
     point = shop.back_up()
