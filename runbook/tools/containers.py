@@ -73,11 +73,16 @@ def _flaw_of(
     client: "DockerClient", container_id: str, inspected: dict[str, Any], test: Sequence[str]
 ) -> str | None:
     """What the health test finds wrong; None: nothing."""
+    from docker.errors import APIError
+
     shell = inspected["Config"].get("Shell") or ["/bin/sh", "-c"]
     argv = list(test[1:]) if test[0] == "CMD" else [*shell, *test[1:]]
     nanoseconds = inspected["Config"]["Healthcheck"].get("Timeout") or 0
     timeout_s = nanoseconds / 1e9 or _TEST_TIMEOUT_S
-    code = execute(client, container_id, argv, timeout_s=timeout_s)
+    try:
+        code = execute(client, container_id, argv, timeout_s=timeout_s)
+    except APIError as error:  # such as for a container that has ended since it was looked at
+        return f"its health test cannot be run: {error.explanation or error}"
     if code == 0:
         return None
     if code is None:
