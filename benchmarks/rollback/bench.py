@@ -20,11 +20,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.real import ground
-from tests.real.conftest import Stack
-from tests.real.shop import Shop, World
+from tests.real.conftest import Project
+from tests.real.shop import Shop
+from tests.real.world import World
 
 SCRIPT = Path(__file__).with_name("rollback.sh")
 POLL_S = 0.05
@@ -41,11 +41,6 @@ class Took:
     """The largest process of it."""
     disk_mib: float
     """What it left on the disk."""
-
-
-def unused(*_words: Any, **_fields: Any) -> Any:
-    """The stack's fields that only tests need."""
-    raise NotImplementedError
 
 
 def prepare(shop: Shop, objects: int) -> World:
@@ -155,8 +150,8 @@ def round_of(name: str, rows: int, objects: int) -> Took:
     verify, rollback = CONTESTANTS[name]
     with tempfile.TemporaryDirectory(prefix="runbook-bench-") as made:
         project = f"rbbench{os.getpid()}{verify.replace('_', '')}"
-        stack = Stack(root=Path(made), project=project, make_context=unused, eventually=unused)
-        shop = Shop(stack=stack, rows=rows, verify=verify)
+        stack = Project(root=Path(made), project=project)
+        shop = Shop(stack=stack, rows=rows, verify=verify, grace="10s")
         try:
             before = prepare(shop, objects)
             took = timed(shop, lambda: rollback(shop))

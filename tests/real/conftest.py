@@ -4,7 +4,7 @@ import hashlib
 import json
 import subprocess
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,20 @@ from runbook.resources import Compose
 from tests.conftest import Eventually, is_ci
 from tests.real import ground
 from tests.real.postgres_shop import make_shop, server, shop
+from tests.real.shop import HAS_FAILED, deployed_shop, idle_shops, new_shop
 from tests.steps.conftest import MakeContext, full_disk, make_context, run_and_kill
 
-__all__ = ["full_disk", "make_context", "make_shop", "run_and_kill", "server", "shop"]
+__all__ = [
+    "deployed_shop",
+    "full_disk",
+    "idle_shops",
+    "make_context",
+    "make_shop",
+    "new_shop",
+    "run_and_kill",
+    "server",
+    "shop",
+]
 
 
 @pytest.fixture(scope="session")
@@ -32,33 +43,11 @@ def engine() -> None:
 
 
 @dataclass(kw_only=True)
-class Stack:
-    """A compose stack of a test's own; everything of it is gone after the test."""
+class Project:
+    """A Compose project of a test's own; everything of it is gone after the test."""
 
     root: Path
     project: str
-    make_context: MakeContext
-    eventually: Eventually
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def resource(self) -> Compose:
-        """The stack as steps know it."""
-        return Compose(
-            name="stack",
-            project=self.project,
-            files=[self.root / "compose.yaml"],
-            environment=dict(self.environment),
-        )
-
-    def write(self, text: str) -> None:
-        """Write its compose file."""
-        (self.root / "compose.yaml").write_text(textwrap.dedent(text))
-
-    def context(self, **fields: Any) -> Any:
-        """A step's context that knows the stack."""
-        resources = {"stack": self.resource, **fields.pop("resources", {})}
-        return self.make_context(resources=resources, **fields)
 
     def compose(self, *words: str) -> str:
         """Compose's own command line, as a person would type it."""
@@ -93,25 +82,102 @@ class Stack:
         found = self.containers().get(service)
         return found is not None and bool(found["State"]["Running"])
 
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """By container, what it printed last."""
+        label = f"label=com.docker.compose.project={self.project}"
+        listed = self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", label)
+        for name in sorted(listed.split()):
+            argv = ["docker", "logs", "--tail", "100", name]
+            said = subprocess.run(
+                argv,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            yield name, said.stdout.decode("utf-8", "replace")
+
     def remove(self) -> None:
         """Remove all that bears the project's label."""
         label = f"label=com.docker.compose.project={self.project}"
-        for kind, listed, removed in (
-            ("container", ["ps", "-aq"], ["rm", "-fv"]),
-            ("network", ["network", "ls", "-q"], ["network", "rm"]),
-            ("volume", ["volume", "ls", "-q"], ["volume", "rm", "-f"]),
+        for listed, removed in (
+            (["ps", "-aq"], ["rm", "-fv"]),
+            (["network", "ls", "-q"], ["network", "rm"]),
+            (["volume", "ls", "-q"], ["volume", "rm", "-f"]),
         ):
             if found := self.docker(*listed, "--filter", label).split():
-                assert kind
                 self.docker(*removed, *found)
         self.docker("volume", "rm", "-f", f"{self.project}_runbook")  # the claim bears no label
 
 
+@dataclass(kw_only=True)
+class Stack(Project):
+    """A stack, and contexts of steps that act on it."""
+
+    make_context: MakeContext
+    eventually: Eventually
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def resource(self) -> Compose:
+        """The stack as steps know it."""
+        return Compose(
+            name="stack",
+            project=self.project,
+            files=[self.root / "compose.yaml"],
+            environment=dict(self.environment),
+        )
+
+    def write(self, text: str) -> None:
+        """Write its compose file."""
+        (self.root / "compose.yaml").write_text(textwrap.dedent(text))
+
+    def context(self, **fields: Any) -> Any:
+        """A step's context that knows the stack."""
+        resources = {"stack": self.resource, **fields.pop("resources", {})}
+        return self.make_context(resources=resources, **fields)
+
+
+# --- what containers printed, where a test fails --------------------------------------------
+
+
+PROJECTS = pytest.StashKey[list[Project]]()
+
+
+@pytest.fixture
+def projects(request: pytest.FixtureRequest) -> list[Project]:
+    """What the test has on the engine: should it fail, the report shows their containers' logs."""
+    node: pytest.Item = request.node
+    return node.stash.setdefault(PROJECTS, [])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed is told with what its containers printed, before they are removed."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        item.stash[HAS_FAILED] = True
+        for project in item.stash.get(PROJECTS, []):
+            report.sections += [(f"Container {name}", text) for name, text in project.logs()]
+    return report
+
+
+# --- fixtures -------------------------------------------------------------------------------
+
+
+def project_name(place: Path) -> str:
+    """A name that no other test's project has."""
+    return f"rbt{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
+
+
 def stack_at(root: Path, make_context: MakeContext, eventually: Eventually) -> Stack:
     """A stack whose name is derived from its directory."""
-    digest = hashlib.sha256(str(root).encode()).hexdigest()[:8]
     return Stack(
-        root=root, project=f"rbt{digest}", make_context=make_context, eventually=eventually
+        root=root,
+        project=project_name(root),
+        make_context=make_context,
+        eventually=eventually,
     )
 
 
@@ -120,7 +186,11 @@ MakeStack = Callable[[str], Stack]
 
 @pytest.fixture
 def make_stack(
-    engine: None, tmp_path: Path, make_context: MakeContext, eventually: Eventually
+    engine: None,
+    tmp_path: Path,
+    make_context: MakeContext,
+    eventually: Eventually,
+    projects: list[Project],
 ) -> Iterator[MakeStack]:
     """`make_stack(text)`: a stack with that compose file."""
     made: list[Stack] = []
@@ -131,6 +201,7 @@ def make_stack(
         stack = stack_at(root, make_context, eventually)
         stack.write(text)
         made.append(stack)
+        projects.append(stack)
         return stack
 
     yield make

@@ -19,7 +19,7 @@ from runbook.steps.restore_db import RestoreDb
 from runbook.steps.seal_restore_point import SealRestorePoint
 
 if TYPE_CHECKING:
-    from tests.real.conftest import MakeStack, Stack
+    from tests.real.conftest import MakeStack, Project, Stack
 
 DATABASE = Postgres(
     name="db", service="stack/postgres", database="shop", user="boss", password="hush"
@@ -175,8 +175,9 @@ def server(
 
 
 @pytest.fixture
-def shop(server: "Stack", make_context: Any) -> Shop:
+def shop(server: "Stack", make_context: Any, projects: "list[Project]") -> Shop:
     """An empty database on the module's server."""
+    projects.append(server)
     made = Shop(stack=replace(server, make_context=make_context))
     for database in made.databases():
         made.sql(f"DROP DATABASE {identifier(database)} WITH (FORCE)", "postgres")

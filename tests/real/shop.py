@@ -1,6 +1,5 @@
 """The sample stack in a git repository of several releases, and how its whole world is compared."""
 
-import hashlib
 import json
 import os
 import re
@@ -10,17 +9,23 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runbook.tools.inventory import scan, tree_sha256
-from tests.real.conftest import Stack
+import pytest
+
+from tests.real.world import World, observe, volume
+
+if TYPE_CHECKING:
+    from tests.real.conftest import Project
 
 SOURCE = Path(__file__).with_name("stack")
 RUNBOOKS = Path(__file__).parents[2] / "runbooks"
 PASSWORD = "hush-hush-hush"
+HAS_FAILED = pytest.StashKey[bool]()
+"""On a test that has failed: nobody knows what it left behind."""
 PROJECT = """
 project: {project}
 vars:
@@ -28,7 +33,7 @@ vars:
   frontend: http://127.0.0.1:{frontend}
   prometheus: http://127.0.0.1:{backend}
   grafana: http://127.0.0.1:{backend}
-  ready_within: 25s
+  ready_within: 40s
   migrate: [python3, migrate.py]
 secrets:
   db_password: {{env: POSTGRES_PASSWORD}}
@@ -48,25 +53,12 @@ resources:
   files: {{volume: {{name: {project}_minio_data, used_by: [stack/minio]}}}}
 """
 SECOND = (
-    "ALTER TABLE orders ADD COLUMN note text DEFAULT 'none';;UPDATE items SET name = name || '!'"
+    "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text DEFAULT 'none'"
+    ";;UPDATE orders SET what = upper(what)"
 )
-HALF = "UPDATE items SET name = 'half';;SELECT 1 / 0"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """All that a rollback must bring back."""
-
-    commit: str
-    images: Mapping[str, str]
-    """By service, the id of the image that it runs."""
-    services: Mapping[str, str]
-    """By service, Compose's hash of its configuration, and whether it runs."""
-    tables: Mapping[str, str]
-    """By table, rows and a hash of all of them in order."""
-    schema: str
-    files: str
-    """One hash over every file of MinIO's volume, with owner, mode and times."""
+HALF = "ALTER TABLE items ADD COLUMN half int;;SELECT 1 / 0"
+HALF_OF_DATA = "UPDATE orders SET paid = 0 WHERE id % 2 = 0;;SELECT 1 / 0"
+BROKEN_RUNBOOKS = {"runbooks/rollback.yaml": "}{", "runbooks/deploy.yaml": "runbook: v0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +78,17 @@ class Told:
 class Shop:
     """A checkout of the sample stack, and the program over a state directory of its own."""
 
-    stack: Stack
+    stack: "Project"
     rows: int = 2000
     verify: str = "restore"
     """How the deploy seals its restore point."""
+    grace: str = "1s"
+    """How long Compose waits for what ignores SIGTERM."""
     ports: dict[str, int] = field(default_factory=dict)
+    start_world: World | None = None
+    """What it was when a test was given it."""
+    is_spoiled: bool = False
+    """A test has done to it what the world does not show."""
 
     @property
     def repository(self) -> Path:
@@ -122,21 +120,23 @@ class Shop:
         text = PROJECT.format(project=self.stack.project, **self.ports)
         (self.repository / "runbooks" / "project.yaml").write_text(text)
         ports = "".join(f"{name.upper()}_PORT={port}\n" for name, port in self.ports.items())
-        (self.repository / ".env").write_text(f"{ports}SEED_ROWS={self.rows}\n")
+        more = f"SEED_ROWS={self.rows}\nGRACE={self.grace}\n"
+        (self.repository / ".env").write_text(ports + more)
         self.git("init", "--quiet", "--initial-branch=main")
         self.release("v1")
         self.release("v2", migration=SECOND)
         self.release("v3")
+        self.release("same", base="v1")  # its migration finds nothing to do
         for fault in ("health", "errors", "hang"):
             self.release(f"bad-{fault}", fault=fault, base="v1")
-        self.release("bad-all", fault="health", migration=SECOND, base="v1")
+        ends = {"compose.yaml": _ending_at_once((self.repository / "compose.yaml").read_text())}
+        # Its runbooks are broken too, and its compose file has lost the frontend.
+        self.release("bad-all", migration=SECOND, base="v1", files={**ends, **BROKEN_RUNBOOKS})
+        self.release("bad-same", base="v1", files=ends)
         self.release("bad-migration", migration=HALF, base="v1")
+        self.release("bad-data", migration=HALF_OF_DATA, base="v1")
         self.release("bad-build", base="v1", files={"backend/Dockerfile": "FROM nowhere/at-all\n"})
-        broken = {
-            "compose.yaml": "services: [this, is, broken",
-            "runbooks/rollback.yaml": "}{",
-            "runbooks/deploy.yaml": "runbook: v0",
-        }
+        broken = {"compose.yaml": "services: [this, is, broken", **BROKEN_RUNBOOKS}
         self.release("bad-files", base="v1", files=broken)
         self.git("checkout", "--quiet", "--detach", "v1")
 
@@ -169,6 +169,21 @@ class Shop:
         argv = ["git", "-C", str(self.repository), *identity, *words]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
+    def make_deployed(self) -> None:
+        """The first release, with rows in both databases, and files and an object of any owner."""
+        self.make()
+        self.deployed("v1")
+        self.order("one")
+        self.sql("CREATE TABLE visits AS SELECT generate_series(1, 10) AS visit", "audit")
+        root = volume(self.stack, "minio_data")
+        (root / ".odd").write_text("odd")
+        (root / ".link").symlink_to("nowhere")
+        for number, path in enumerate((root / ".odd", root / "files" / "one" / "xl.meta")):
+            os.chown(path, 1234, 4321)
+            path.chmod(0o640)
+            os.utime(path, ns=(0, 1_600_000_000_123_456_789 + number))
+        self.start_world = self.world()
+
     # --- using it -------------------------------------------------------------------------
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
@@ -191,7 +206,7 @@ class Shop:
         assert not re.search(r"(?m)^Traceback", out + err), out + err
         return Told(status=process.returncode, out=out, err=err)
 
-    def deploying(self, revision: str, *, watch: str = "2s") -> list[str]:
+    def deploying(self, revision: str, *, watch: str = "3s") -> list[str]:
         given = [
             f"revision={revision}",
             f"monitoring_duration={watch}",
@@ -199,7 +214,7 @@ class Shop:
         ]
         return ["run", "runbooks/deploy.yaml", *(w for each in given for w in ("--set", each))]
 
-    def deploy(self, revision: str, *, watch: str = "2s") -> Told:
+    def deploy(self, revision: str, *, watch: str = "3s") -> Told:
         return self.runbook(*self.deploying(revision, watch=watch))
 
     def deployed(self, revision: str) -> None:
@@ -235,50 +250,23 @@ class Shop:
     # --- comparing ------------------------------------------------------------------------
 
     def world(self) -> World:
-        containers = self.stack.containers()
-        label = "com.docker.compose.config-hash"
-        services = {name: each for name, each in containers.items() if "-rb-" not in name}
-        return World(
-            commit=self.git("rev-parse", "HEAD"),
-            images={name: each["Image"] for name, each in services.items()},
-            services={
-                name: f"{each['Config']['Labels'][label]} {each['State']['Running']}"
-                for name, each in services.items()
-            },
-            tables=self._tables(),
-            schema=self._schema(),
-            files=self._files(),
-        )
-
-    def _tables(self) -> dict[str, str]:
-        listed = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        query = "SELECT count(*), md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {} t"
-        return {name: self.sql(query.format(name)) for name in listed.split()}
-
-    def _schema(self) -> str:
-        words = ["pg_dump", "-U", "shop", "--schema-only", "shop"]
-        text = self.stack.docker("exec", f"{self.stack.project}-postgres-1", *words)
-        lines = [line for line in text.splitlines() if "restrict " not in line]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-    def _files(self) -> str:
-        words = ["volume", "inspect", "--format", "{{.Mountpoint}}"]
-        root = Path(self.stack.docker(*words, f"{self.stack.project}_minio_data").strip())
-        # MinIO's own scratch: it writes there whenever it starts.
-        inventory = scan(root, ignored=lambda _path: False, check=lambda: None)
-        kept = {
-            key: entry for key, entry in inventory.items() if not str(key).startswith(".minio.sys")
-        }
-        return tree_sha256(kept)
+        commit = self.git("rev-parse", "HEAD")
+        return observe(self.stack, commit=commit, user="shop", password=PASSWORD)
 
     def objects(self) -> set[str]:
         """The names of all objects in MinIO's volume."""
-        words = ["volume", "inspect", "--format", "{{.Mountpoint}}"]
-        root = Path(self.stack.docker(*words, f"{self.stack.project}_minio_data").strip())
-        return {path.name for path in (root / "files").iterdir()}
+        return {path.name for path in (volume(self.stack, "minio_data") / "files").iterdir()}
+
+    def set_aside(self) -> list[str]:
+        """The databases that restores have put others in the place of, let in again."""
+        query = "SELECT datname FROM pg_database WHERE datname LIKE 'shop\\_\\_old%'"
+        found = self.sql(query).split()
+        for name in found:
+            self.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true", "postgres")
+        return found
 
     def remove(self) -> None:
-        """Remove the images that were built; the rest goes with the stack."""
+        """Remove the images that were built, and the rest."""
         self.stack.remove()
         pattern = f"{self.stack.project}-*"
         listed = self.stack.docker("image", "ls", "--quiet", "--filter", f"reference={pattern}")
@@ -286,7 +274,63 @@ class Shop:
             self.stack.docker("image", "rm", "--force", *found)
 
 
+def _ending_at_once(compose: str) -> str:
+    """That compose file with a backend that ends when it is started, and without a frontend."""
+    command = "    build: ./backend\n    command: [python3, -c, raise SystemExit(7)]\n"
+    head, _, rest = compose.replace("    build: ./backend\n", command).partition("  frontend:\n")
+    return head + "volumes:\n" + rest.partition("\nvolumes:\n")[2]
+
+
 def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def new_shop(
+    engine: None, projects: "list[Project]", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """The sample stack before its first deploy."""
+    made = _shop(tmp_path_factory)
+    projects.append(made.stack)
+    made.make()
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="session")
+def idle_shops() -> Iterator[list[Shop]]:
+    """Shops that a test has left as it found them, for the next one."""
+    idle: list[Shop] = []
+    yield idle
+    for shop in idle:
+        shop.remove()
+
+
+@pytest.fixture
+def deployed_shop(
+    engine: None,
+    idle_shops: list[Shop],
+    projects: "list[Project]",
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Shop]:
+    """A shop with its first release deployed; a row, an object and odd files in it."""
+    made = idle_shops.pop() if idle_shops else _shop(tmp_path_factory)
+    projects.append(made.stack)
+    if made.start_world is None:
+        made.make_deployed()
+    yield made
+    has_failed = request.node.stash.get(HAS_FAILED, False)
+    if has_failed or made.is_spoiled or made.world() != made.start_world:
+        made.remove()
+    else:
+        idle_shops.append(made)
+
+
+def _shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    from tests.real.conftest import Project, project_name
+
+    root = tmp_path_factory.mktemp("shop")
+    return Shop(stack=Project(root=root, project=project_name(root)))

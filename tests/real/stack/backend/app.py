@@ -28,18 +28,29 @@ def storage():
     )
 
 
-class Storage:
+class Bucket:
     lock = threading.Lock()
     client = None
 
     @classmethod
+    def opened(cls):
+        if cls.client is None:
+            cls.client = storage()
+            if BUCKET not in [b["Name"] for b in cls.client.list_buckets()["Buckets"]]:
+                cls.client.create_bucket(Bucket=BUCKET)
+        return cls.client
+
+    @classmethod
     def put(cls, key, body):
         with cls.lock:
-            if cls.client is None:
-                cls.client = storage()
-                if BUCKET not in [b["Name"] for b in cls.client.list_buckets()["Buckets"]]:
-                    cls.client.create_bucket(Bucket=BUCKET)
-            cls.client.put_object(Bucket=BUCKET, Key=key, Body=body, Metadata={"release": RELEASE})
+            cls.opened().put_object(
+                Bucket=BUCKET, Key=key, Body=body, Metadata={"release": RELEASE}
+            )
+
+    @classmethod
+    def get(cls, key):
+        with cls.lock:
+            return cls.opened().get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -68,9 +79,12 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/api/jobs/metrics":
             self.answer(200, {"waiting": 0})
         elif self.path == "/items":
+            query = "SELECT name, count(*) OVER () FROM items ORDER BY id DESC LIMIT 1"
             with psycopg.connect(os.environ["DATABASE"]) as connection:
-                (count,) = connection.execute("SELECT count(*) FROM items").fetchone()
-            self.answer(200, {"count": count})
+                found = connection.execute(query).fetchone()
+            newest, count = found or (None, 0)
+            content = Bucket.get(newest).decode() if newest else None
+            self.answer(200, {"count": count, "newest": newest, "content": content})
         else:
             self.answer(404, {"error": "no such thing"})
 
@@ -80,12 +94,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(500, {"status": "bad", "release": RELEASE})
             return
         if FAULT == "hang" and has_begun:
-            time.sleep(600)
+            threading.Event().wait()  # holds the connection, and never answers
         self.answer(200, {"status": "ok", "release": RELEASE})
 
     def do_POST(self):
         name = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["name"]
-        Storage.put(name, f"content of {name}".encode())
+        Bucket.put(name, f"content of {name}".encode())
         with psycopg.connect(os.environ["DATABASE"]) as connection:
             connection.execute("INSERT INTO items (name) VALUES (%s)", [name])
         self.answer(201, {"name": name})
