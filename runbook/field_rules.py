@@ -1,11 +1,23 @@
-"""Rules between the fields of a model, stated in its JSON Schema: the editor knows them, too."""
+"""What JSON Schema says of fields beyond their types, and of several together: in plain keywords,
+so that the editor knows it, too.
+"""
 
 from typing import TYPE_CHECKING
 
 from runbook.core.plan import Json, JsonObject
+from runbook.units import DURATION_PATTERN, POSITIVE_DURATION_PATTERN
 
 if TYPE_CHECKING:
     from pydantic import ConfigDict
+
+
+def measure(pattern: str, **number: Json) -> JsonObject:
+    """The schema of a measure: text with a unit, or a bare number."""
+    return {"anyOf": [{"type": "string", "pattern": pattern}, number]}
+
+
+DURATION = measure(DURATION_PATTERN, type="number", minimum=0)
+POSITIVE_DURATION = measure(POSITIVE_DURATION_PATTERN, type="number", exclusiveMinimum=0)
 
 
 def rules(*stated: JsonObject) -> "ConfigDict":

@@ -22,7 +22,8 @@ from runbook.core.events import Approvers, Trigger
 from runbook.core.failure import Failure
 from runbook.core.plan import Effect, JsonObject, Rerun
 from runbook.facts import EffectFrom
-from runbook.resources import MODEL_CONFIG, Written
+from runbook.field_rules import measure
+from runbook.resources import MODEL_CONFIG, Whole
 from runbook.tools.command import Command, Completed
 from runbook.units import FRACTION_PATTERN, SIZE_PATTERN, parse_fraction, parse_size_bytes
 
@@ -82,15 +83,15 @@ Fraction = Annotated[
     float,
     BeforeValidator(_parse_fraction),
     Field(ge=0, le=1),
-    Written("fraction", FRACTION_PATTERN, maximum=1),
+    WithJsonSchema({**measure(FRACTION_PATTERN, type="number", minimum=0, maximum=1)}),
 ]
 """A number from 0 to 1; written `0.10` or `10%`."""
 
 Size = Annotated[
-    int,
+    Whole,
     BeforeValidator(_parse_size),
     Field(ge=0),
-    Written("bytes", SIZE_PATTERN, is_whole=True),
+    WithJsonSchema({**measure(SIZE_PATTERN, type="integer", minimum=0)}),
 ]
 """Bytes; written `512MiB`, `10GB` or as a whole number."""
 

@@ -5,7 +5,6 @@ names a resource; by the time the step runs, the engine has put the resource its
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +13,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     ValidationInfo,
     WithJsonSchema,
 )
 
-from runbook.field_rules import exactly_one, rules
+from runbook.field_rules import DURATION, POSITIVE_DURATION, exactly_one, rules
 from runbook.secret import Secret
-from runbook.units import DURATION_PATTERN, parse_duration_s
+from runbook.units import parse_duration_s
 
 
 def _resolve_path(value: Any, info: ValidationInfo) -> Any:
@@ -34,7 +32,8 @@ def _resolve_path(value: Any, info: ValidationInfo) -> Any:
 
 
 def _parse_duration(value: Any) -> Any:
-    return parse_duration_s(value) if isinstance(value, str) else value
+    is_measure = isinstance(value, str | float | int)
+    return parse_duration_s(value) if is_measure and not isinstance(value, bool) else value
 
 
 AbsolutePath = Annotated[
@@ -45,49 +44,30 @@ AbsolutePath = Annotated[
 """A path, relative to the file that names it; absolute once validated."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """JSON Schema of a measure: text with a unit, or a bare number; bounds hold for both.
-
-    `x-measure` is the program's own keyword: what a pattern cannot say of a text's value.
-    """
-
-    unit: str
-    """The input type that is written in the same way."""
-    pattern: str
-    is_whole: bool = False
-    maximum: float | None = None
-
-    def __get_pydantic_json_schema__(
-        self, core_schema: Any, _handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        bounds: dict[str, Any] = {"minimum": 0}
-        if self.maximum is not None:
-            bounds["maximum"] = self.maximum
-        bounds |= _own_bounds(core_schema)
-        if "exclusiveMinimum" in bounds:
-            del bounds["minimum"]
-        measure = {"unit": self.unit, **bounds}
-        text = {"type": "string", "pattern": self.pattern, "x-measure": measure}
-        return {"anyOf": [text, {"type": "integer" if self.is_whole else "number", **bounds}]}
-
-
-def _own_bounds(core_schema: Any) -> dict[str, Any]:
-    """What the field that has this type demands besides."""
-    while "schema" in core_schema:
-        core_schema = core_schema["schema"]
-    words = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-    return {word: core_schema[key] for key, word in words.items() if key in core_schema}
-
-
 Duration = Annotated[
-    float,
-    BeforeValidator(_parse_duration),
-    Field(ge=0),
-    Written("duration", DURATION_PATTERN),
+    float, BeforeValidator(_parse_duration), Field(ge=0), WithJsonSchema({**DURATION})
 ]
 """Seconds; written `90s`, `10m`, `1h30m` or as a bare number of seconds."""
+PositiveDuration = Annotated[
+    float, BeforeValidator(_parse_duration), Field(gt=0), WithJsonSchema({**POSITIVE_DURATION})
+]
+"""The same, and more than nothing."""
 
+
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+AS_WHOLE = BeforeValidator(_as_whole)
+"""`3.0` is a whole number, as in JSON Schema. Bounds stand before it: the schema needs them."""
+Whole = Annotated[int, AS_WHOLE]
+"""A whole number."""
+Natural = Annotated[int, Field(ge=0), AS_WHOLE]
+"""A whole number from 0 on."""
+Positive = Annotated[int, Field(ge=1), AS_WHOLE]
+"""A whole number from 1 on."""
+Port = Annotated[int, Field(ge=1, le=65535), AS_WHOLE]
+"""A TCP port."""
 
 PossiblySecret = Annotated[
     str | Secret,
@@ -145,7 +125,7 @@ class ReadyCheck(BaseModel):
 
     get: str
     """URL that answers with a status below 400 once the process is ready."""
-    timeout: Duration = 30.0
+    timeout: PositiveDuration = 30.0
     """How long it may take."""
 
 
@@ -201,7 +181,7 @@ class Postgres(ResourceModel):
     """The service that its server runs as, such as `stack/postgres`."""
     host: str | None = None
     """Where a server that is no service of a stack listens."""
-    port: int = Field(default=5432, ge=1, le=65535)
+    port: Port = 5432
     """The server's port; of a service: the one inside its container."""
     database: str = Field(min_length=1, max_length=63)
     """The database's name; it need not exist before the first deploy."""
@@ -227,7 +207,7 @@ class S3(ResourceModel):
 
     service: ServiceName | None = None
     """The service that its server runs as, such as `stack/minio`."""
-    port: int = Field(default=9000, ge=1, le=65535)
+    port: Port = 9000
     """The port inside the service's container."""
     url: str | None = None
     """Where a server that is no service of a stack answers, such as `https://s3.example.org`."""

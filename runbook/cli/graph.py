@@ -7,7 +7,8 @@ import click
 from runbook.cli.options import HELP, Options, common_options
 from runbook.errors import ExitStatus
 from runbook.language.checking import read_valid
-from runbook.language.document import Bundle, Document
+from runbook.language.compile import undone_ids
+from runbook.language.document import Bundle, Document, Step
 from runbook.language.effects import after_step, effect_of
 from runbook.registry import discover
 from runbook.report.graph import Box, Chart, mermaid, svg
@@ -43,24 +44,33 @@ def chart_of(bundle: Bundle) -> Chart:
     after = after_step(bundle.main) if bundle.rollback else None
     return Chart(
         name=bundle.main.name,
-        boxes=_boxes(bundle.main),
-        rollback=Chart(name=bundle.rollback.name, boxes=_boxes(bundle.rollback))
+        boxes=_boxes(bundle.main, bundle.undone),
+        rollback=Chart(name=bundle.rollback.name, boxes=_boxes(bundle.rollback, bundle.main))
         if bundle.rollback
         else None,
         after=after.id if after else None,
     )
 
 
-def _boxes(document: Document) -> tuple[Box, ...]:
+def _boxes(document: Document, undone: Document | None) -> tuple[Box, ...]:
     return tuple(
         Box(
             id=step.id,
             kind=step.kind_name,
             effect=str(effect_of(step)),
-            needs=tuple(need.id for need in step.needs),
-            undoes=tuple(str(node.value) for node in step.undoes),
-            when=step.when,
+            needs=tuple(need.id for need in step.needs or _ends_before(step, document)),
+            undoes=tuple(undone_ids(step, undone)),
+            when=step.when and " ".join(step.when.split()),
             is_finally=step.is_finally,
         )
         for step in document.steps
     )
+
+
+def _ends_before(step: Step, document: Document) -> list[Step]:
+    """The steps that are the last before the first finally step: it needs none of them to run."""
+    if not step.is_finally:
+        return []
+    main = [each for each in document.steps if not each.is_finally]
+    needed = {need.id for each in main for need in each.needs}
+    return [each for each in main if each.id not in needed]

@@ -228,7 +228,7 @@ def _step(document: Document, undone: Document | None, step: Step, base: str) ->
         timeout_s=_duration_s(timeout.value) if timeout else step.kind.timeout_s,
         retry=_retry(node.get("retry")),
         continue_reason=on_error.text_of("continue") if on_error else None,
-        undoes=tuple(_undone_ids(step, undone)),
+        undoes=tuple(undone_ids(step, undone)),
         holds=resource_in(step, step.kind.holds),
         guidance=node.text_of("guidance"),
         is_finally=step.is_finally,
@@ -237,7 +237,8 @@ def _step(document: Document, undone: Document | None, step: Step, base: str) ->
     )
 
 
-def _undone_ids(step: Step, undone: Document | None) -> Iterator[str]:
+def undone_ids(step: Step, undone: Document | None) -> Iterator[str]:
+    """The steps that a rollback's step undoes, as they were written out."""
     for node in step.undoes:
         name = str(node.value)
         yield from undone.planned_ids(name) if undone else (name,)
@@ -249,7 +250,7 @@ def _retry(node: Node | None) -> Retry:
     plain = Retry()
     values = {name: entry.node.value for name, entry in node.entries.items()}
     return Retry(
-        attempts=int(str(values["attempts"])),
+        attempts=int(float(str(values["attempts"]))),
         delay_s=_duration_s(values.get("delay", plain.delay_s)),
         factor=float(str(values.get("factor", plain.factor))),
         max_delay_s=_duration_s(values.get("max_delay", plain.max_delay_s)),
@@ -258,7 +259,8 @@ def _retry(node: Node | None) -> Retry:
 
 
 def _duration_s(value: Json) -> float:
-    return parse_duration_s(str(value))
+    assert isinstance(value, str | int | float)
+    return parse_duration_s(value)
 
 
 # --- the way back ---------------------------------------------------------------------------

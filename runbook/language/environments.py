@@ -107,7 +107,7 @@ def _check_timezone(source: Source) -> None:
         ZoneInfo(node.value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         message = f"there is no time zone `{node.value}`"
-        source.error("RB206", message, node.span, "write its IANA name, such as `Europe/Zurich`")
+        source.error("RB413", message, node.span, "write its IANA name, such as `Europe/Zurich`")
 
 
 # --- laying over ----------------------------------------------------------------------------

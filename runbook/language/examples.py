@@ -24,8 +24,8 @@ RB103
 
 RB104
   vars:
--   commit: 0123456
-+   commit: '0123456'
+-   commit: 4e81234
++   commit: '4e81234'
 
 RB105
   vars:

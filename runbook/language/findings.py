@@ -15,8 +15,8 @@ FINDINGS: dict[str, str] = {
     ),
     "RB103": "Keys are strings. A key that reads as a number, boolean or nothing must be quoted.",
     "RB104": (
-        "Tools read this number differently (`010` is 8 or 10), or JSON cannot hold it. Quote "
-        "it if it is text, else write it plainly."
+        "This is a number that JSON cannot hold: too large, too long, or not finite. Quote it if "
+        "it is text."
     ),
     "RB105": "Tags such as `!include` or `!!python/…` are not supported.",
     "RB106": (
@@ -82,7 +82,8 @@ FINDINGS: dict[str, str] = {
     ),
     "RB315": (
         "The list of a loop is not known when the run is planned. Write it out, or put it under "
-        "`vars`; what a step finds out, or an input says, cannot change which steps there are."
+        "`vars`; what a step finds out, or an input says, cannot change which steps there are. Of "
+        "too many items, or of none anywhere, there is nothing to run."
     ),
     "RB316": "The name of a loop's item means something else already.",
     "RB317": (
@@ -128,6 +129,7 @@ FINDINGS: dict[str, str] = {
         "An environment, or a vars file, names an input, a runbook or a step that no runbook "
         "beside it has."
     ),
+    "RB413": "A policy's window names a time zone that there is not.",
     # --- warnings ---
     "RB451": "An input is declared and never used.",
     "RB452": "A `when` does not depend on anything: the step always runs, or never.",

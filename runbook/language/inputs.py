@@ -159,13 +159,8 @@ _MEASURES: dict[str, Callable[[str], float]] = {
 def _measure(kind: str, value: Json) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"expected a {kind}, found `{value}`")
-    measured = measure(kind, str(value))
+    measured = _MEASURES[kind](str(value))
     return int(measured) if kind != "fraction" and measured == int(measured) else measured
-
-
-def measure(unit: str, text: str) -> float:
-    """What a text means as a `duration`, as `bytes` or as a `fraction`; raises ValueError."""
-    return _MEASURES[unit](text)
 
 
 def _bounded(declaration: JsonObject, value: float) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from runbook.core.plan import Json
 from runbook.language.diagnostics import Span, did_you_mean
 from runbook.language.masking import secret_lines
-from runbook.language.scalars import Ambiguous, resolve, type_name
+from runbook.language.scalars import Unfit, resolve, type_name
 from runbook.language.source import Entry, Node, Source
 from runbook.language.syntax import explain
 
@@ -198,10 +198,9 @@ class _Walk:
         """A plain scalar's value, and whether it has been refused."""
         try:
             return resolve(text), False
-        except Ambiguous as error:
+        except Unfit as error:
             quoted = f": '{text}'" if len(text) < 40 else ""
-            plain = f", or write `{int(text)}`" if re.fullmatch(r"0[0-9]{1,30}", text) else ""
-            hint = f"quote it{quoted}{plain}"
+            hint = f"quote it{quoted}"
             self._source.error("RB104", f"`{_short(text)}` {error}", span, hint)
             return text, True
 

@@ -1,6 +1,6 @@
-"""What a plain scalar means: YAML 1.2 core schema, and what tools disagree on is refused.
+"""What a plain scalar means: YAML 1.2 core schema, and what JSON cannot hold is refused.
 
-YAML 1.2.2, section 10.3.2. Unlike in PyYAML, `no`, `22:22` and dates are strings.
+YAML 1.2.2, section 10.3.2. Unlike in PyYAML, `no`, `22:22` and dates are strings, and `010` is 10.
 """
 
 import math
@@ -9,7 +9,6 @@ import re
 from runbook.core.plan import Json
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -22,24 +21,22 @@ _WORDS: dict[str, Json] = {
 _MAX_DIGITS = 300
 
 
-class Ambiguous(ValueError):
-    """Tools read this scalar differently, or JSON cannot hold it."""
+class Unfit(ValueError):
+    """JSON cannot hold this scalar."""
 
 
 def resolve(text: str) -> Json:
     """The value of a plain scalar.
 
     Raises:
-        Ambiguous: it must be quoted.
+        Unfit: it must be quoted.
     """
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":
         return text
     if len(text) > _MAX_DIGITS and _FLOAT.fullmatch(text):
-        raise Ambiguous("is too long for a number")
-    if _LEADING_ZERO.fullmatch(text):
-        raise Ambiguous("has a leading zero, which some tools read as octal")
+        raise Unfit("is too long for a number")
     if _INTEGER.fullmatch(text):
         return int(text)
     if _OCTAL.fullmatch(text):
@@ -47,11 +44,11 @@ def resolve(text: str) -> Json:
     if _HEXADECIMAL.fullmatch(text):
         return int(text[2:], 16)
     if _NOT_FINITE.fullmatch(text):
-        raise Ambiguous("is no number that JSON can hold")
+        raise Unfit("is no number that JSON can hold")
     if _FLOAT.fullmatch(text):
         number = float(text)
         if not math.isfinite(number):
-            raise Ambiguous("is too large for a number")
+            raise Unfit("is too large for a number")
         return number
     return text
 

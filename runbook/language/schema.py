@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from runbook.core.plan import JsonObject
-from runbook.field_rules import exactly_one, rule
+from runbook.field_rules import DURATION, POSITIVE_DURATION, exactly_one, rule
 from runbook.language.inputs import INPUT_TYPES
 from runbook.language.schema_environment import environment_definitions, environment_properties
 from runbook.language.schema_words import (
@@ -25,16 +25,9 @@ from runbook.language.schema_words import (
 )
 from runbook.language.subrunbooks import KIND
 from runbook.registry import FACTS_FILE, Registry, load_shipped
-from runbook.units import DURATION_PATTERN
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]*$"
 ID_PATTERN = r"^[a-z][a-z0-9_]*$"
-_DURATION: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "pattern": DURATION_PATTERN, "x-measure": {"unit": "duration"}},
-        {"type": "number", "minimum": 0},
-    ]
-}
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -192,7 +185,7 @@ def _shared_definitions() -> dict[str, Any]:
                         "description": "Command that prints it: program and arguments, no shell.",
                     },
                     "timeout": {
-                        **_DURATION,
+                        **POSITIVE_DURATION,
                         "description": "How long the command may take; by default 10s.",
                     },
                 },
@@ -245,7 +238,8 @@ def _definitions() -> dict[str, Any]:
             ),
             "description": "The way back.",
         },
-        "duration": _DURATION,
+        "duration": DURATION,
+        "positive_duration": POSITIVE_DURATION,
         "retry": _retry(),
     }
 
@@ -339,7 +333,10 @@ def _step(registry: Registry, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "uses": {"enum": [*registry.names, KIND], "description": "The step kind."},
         "with": {"type": "object", "description": "The kind's parameters."},
         "when": {"type": ["string", "boolean"], "description": "Bare expression; false: skipped."},
-        "timeout": {"$ref": "#/$defs/duration", "description": "How long an attempt may take."},
+        "timeout": {
+            "$ref": "#/$defs/positive_duration",
+            "description": "How long an attempt may take.",
+        },
         "retry": {"$ref": "#/$defs/retry"},
         "on_error": on_error,
         "undoes": {**ids, "description": "Rollbacks only: the steps that this one undoes."},

@@ -10,7 +10,7 @@ from runbook.field_rules import no_more_than
 from runbook.language.schema_words import WORD_PATTERN, map_of, mapping, text
 
 _OF_THE_WHOLE = ("required", "allOf", "anyOf", "x-message")
-TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$"
+TIME_PATTERN = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 
 
 def environment_properties() -> dict[str, Any]:
@@ -55,12 +55,13 @@ def environment_definitions(
         **shared,
         **parts,
         "duration": own["duration"],
+        "positive_duration": own["positive_duration"],
         "retry": own["retry"],
         "override": {
             **mapping(
                 {
                     "with": {"type": "object", "description": "Parameters; maps merge."},
-                    "timeout": {"$ref": "#/$defs/duration"},
+                    "timeout": {"$ref": "#/$defs/positive_duration"},
                     "retry": {**own["retry"], "required": []},
                     "when": {"type": ["string", "boolean"], "description": "Bare expression."},
                 }

@@ -1,8 +1,7 @@
 """A file against its JSON Schema: every finding becomes one diagnostic at one place."""
 
-import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
@@ -17,14 +16,18 @@ from runbook.language.hints import (
     type_hint,
     unknown_key_hint,
 )
-from runbook.language.inputs import measure
 from runbook.language.masking import mask_secrets
 from runbook.language.scalars import type_name
 from runbook.language.schema import ID_PATTERN, NAME_PATTERN
 from runbook.language.schema_environment import TIME_PATTERN
 from runbook.language.schema_words import EXPRESSION, WORD_PATTERN
 from runbook.language.source import HIDDEN, Node, Source
-from runbook.units import DURATION_PATTERN, FRACTION_PATTERN, SIZE_PATTERN
+from runbook.units import (
+    DURATION_PATTERN,
+    FRACTION_PATTERN,
+    POSITIVE_DURATION_PATTERN,
+    SIZE_PATTERN,
+)
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -32,10 +35,14 @@ if TYPE_CHECKING:
 
 MAX_FINDINGS = 500
 """In one file; who has more has another kind of file in hand."""
-_PATTERNS = {
+_MEASURES = {
     DURATION_PATTERN: "a duration such as `90s`, `10m` or `1h30m`",
+    POSITIVE_DURATION_PATTERN: "a duration above zero, such as `90s`, `10m` or `1h30m`",
     SIZE_PATTERN: "a size such as `512MiB` or `10GB`",
-    FRACTION_PATTERN: "a fraction such as `0.10` or `10%`",
+    FRACTION_PATTERN: "a fraction from 0 to 1, such as `0.10` or `10%`",
+}
+_PATTERNS = {
+    **_MEASURES,
     NAME_PATTERN: "lower-case letters, digits, `-` and `_`, a letter first",
     ID_PATTERN: "lower-case letters, digits and `_`, a letter first",
     TIME_PATTERN: "a time of day such as `09:30`",
@@ -47,12 +54,6 @@ _BOUNDS = {
     "maximum": "at most",
     "exclusiveMinimum": "more than",
     "exclusiveMaximum": "less than",
-}
-_BEYOND: dict[str, Callable[[Any, Any], bool]] = {
-    "minimum": operator.lt,
-    "maximum": operator.gt,
-    "exclusiveMinimum": operator.le,
-    "exclusiveMaximum": operator.ge,
 }
 _TYPES = {"object": "mapping", "array": "list", "integer": "whole number", "null": "nothing"}
 
@@ -76,18 +77,11 @@ def check_shape(source: Source, schema: JsonObject) -> None:
 
 @cache
 def validator_class() -> "type[Validator]":
-    """JSON Schema as the program means it: whole numbers are written whole, patterns match whole
-    texts, and measures are read as they will be at run time.
-    """
+    """JSON Schema as editors have it: the `$` of a pattern is the end, and not before a newline."""
     from jsonschema import validators
 
-    draft = validators.Draft202012Validator
-    is_whole = draft.TYPE_CHECKER.redefine(
-        "integer", lambda _checker, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    keywords = {"pattern": _check_pattern, "x-measure": _check_measure}
     extend: Any = validators.extend
-    made: type[Validator] = extend(draft, keywords, type_checker=is_whole)
+    made: type[Validator] = extend(validators.Draft202012Validator, {"pattern": _check_pattern})
     return made
 
 
@@ -96,31 +90,9 @@ def _check_pattern(
 ) -> "Iterator[ValidationError]":
     from jsonschema import ValidationError
 
-    if isinstance(value, str) and not re.search(_whole(pattern), value):
+    whole = pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(value, str) and not re.search(whole, value):
         yield ValidationError(f"does not match {pattern}")
-
-
-def _whole(pattern: str) -> str:
-    """The same in Python: its `$` matches before a last newline, that of ECMA-262 does not."""
-    return pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
-
-
-def _check_measure(
-    _validator: object, declaration: JsonObject, value: object, schema: JsonObject
-) -> "Iterator[ValidationError]":
-    from jsonschema import ValidationError
-
-    if not isinstance(value, str) or not re.search(_whole(str(schema["pattern"])), value):
-        return  # what is not even written as a measure the pattern reports
-    try:
-        measured = measure(str(declaration["unit"]), value)
-    except ValueError as error:
-        yield ValidationError(str(error))
-        return
-    for keyword, limit in declaration.items():
-        is_beyond = _BEYOND.get(keyword)
-        if is_beyond and is_beyond(measured, limit):
-            yield ValidationError(f"expected {_BOUNDS[keyword]} `{limit}`, found `{value}`")
 
 
 # --- which finding to show ------------------------------------------------------------------
@@ -273,7 +245,7 @@ def _report_type(source: Source, path: Sequence[Any], node: Node, error: "Valida
 def _measure_words(schema: JsonObject) -> str | None:
     """What a duration, a size or a fraction looks like, where one is wanted."""
     branches: Any = schema.get("anyOf", ())
-    return next((_PATTERNS[b["pattern"]] for b in branches if "x-measure" in b), None)
+    return next((_MEASURES[p] for b in branches if (p := b.get("pattern")) in _MEASURES), None)
 
 
 def _types_of(error: "ValidationError") -> Iterable[str]:
@@ -311,8 +283,6 @@ def _report_value(
                 hint = name_hint(text, limit) if limit in _NAMES and found != HIDDEN else None
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             message = f"expected {_BOUNDS[error.validator]} `{limit}`, found {found}"
-        case "x-measure":
-            message = error.message
         case "minItems" | "minLength" | "minProperties":
             span = _key_span(source, path, node) if not node.text else span
             message = f"expected at least one {_one(error.validator)}, found none"

@@ -45,6 +45,8 @@ def write_out(source: Source, project: Source | None, read: Read) -> Source:
     writer = _Writer(source, {**declared, **source.root.mapping("vars")}, read)
     entry = source.root.entries["steps"]
     items = writer.sequence(entry.node.items, _Turn())
+    if not items and not any(found.is_error for found in source.diagnostics):
+        source.error("RB315", "no step is left: every loop goes over an empty list", entry.key_span)
     root = with_entry(source.root, replace(entry, node=with_items(entry.node, items)))
     for runbook in writer.runbooks:
         root = adopt(root, source, project, runbook, writer.vars)
@@ -123,7 +125,8 @@ class _Writer:
                 found += self._loop(node, loop, turn)
             elif group is not None:
                 branches = [branch for each in group.items for branch in self._branch(each, turn)]
-                found.append(_with(node, "parallel", with_items(group, branches)))
+                if branches:
+                    found.append(_with(node, "parallel", with_items(group, branches)))
             elif node.text_of("uses") == KIND:
                 found += self._runbook(self._step(node, turn), node.text_of("id") or "")
             else:
@@ -152,9 +155,9 @@ class _Writer:
 
     def _branch(self, node: Node, turn: _Turn) -> list[Node]:
         inner = node.get("steps")
-        if inner is not None:
-            return [_with(node, "steps", with_items(inner, self.sequence(inner.items, turn)))]
-        found = self.sequence([node], turn)
+        found = self.sequence(inner.items if inner else [node], turn)
+        if inner and found:
+            return [_with(node, "steps", with_items(inner, found))]
         return found if len(found) < 2 else [_branch_of(node, found)]
 
     def _loop(self, node: Node, loop: Node, turn: _Turn) -> list[Node]:
@@ -182,7 +185,8 @@ class _Writer:
     def _lanes(self, loop: Node, passes: Sequence[list[Node]]) -> list[Node]:
         """The passes one after the other, or in as many lanes as may run at once."""
         wanted = loop.get("max_parallel")
-        count = min(int(str(wanted.value)) if wanted else 1, len(passes))
+        most = wanted.value if wanted and isinstance(wanted.value, int | float) else 1
+        count = int(min(most, len(passes)))
         if count < 2:
             return [node for each in passes for node in each]
         lanes = [[node for each in passes[first::count] for node in each] for first in range(count)]

@@ -81,7 +81,12 @@ def _condition(box: Box) -> str:
 
 
 def _quoted(text: str) -> str:
-    return escape(text, quote=True).replace("&#x27;", "'")
+    return _escaped(text).replace("&#x27;", "'")
+
+
+def _escaped(text: str) -> str:
+    """For Mermaid and XML, in which control characters have no place."""
+    return escape("".join(each if each.isprintable() else "\ufffd" for each in text))
 
 
 # --- SVG ------------------------------------------------------------------------------------
@@ -102,7 +107,7 @@ def svg(chart: Chart) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
-            f"<title>{escape(chart.name)}</title><style>{_STYLE}</style>{_TIP}",
+            f"<title>{_escaped(chart.name)}</title><style>{_STYLE}</style>{_TIP}",
             *parts,
             "</svg>",
         ]
@@ -144,7 +149,7 @@ class _Column:
         return sum(above) / len(above) if above else middle
 
     def drawing(self) -> Iterator[str]:
-        name = escape(self.chart.name)
+        name = _escaped(self.chart.name)
         yield f'<text class="title" x="{self.left}" y="{_MARGIN + 8}">{name}</text>'
         for box in self.chart.boxes:
             x, y = self.places[box.id]
@@ -160,13 +165,13 @@ class _Column:
 
 def _box(box: Box, x: float, y: float) -> Iterator[str]:
     radius = _HEIGHT // 2 if box.is_finally else 5
-    condition = f"<title>{escape(_condition(box))}</title>" if box.when else ""
+    condition = f"<title>{_escaped(_condition(box))}</title>" if box.when else ""
     fill = _FILLS[box.effect]
     yield (
         f'<g>{condition}<rect x="{x:g}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" '
         f'rx="{radius}" fill="{fill}" stroke="#51606e"/>'
-        f'<text x="{x + 14:g}" y="{y + 19:g}">{escape(_short(box.id))}</text>'
-        f'<text class="small" x="{x + 14:g}" y="{y + 36:g}">{escape(_small(box))}</text></g>'
+        f'<text x="{x + 14:g}" y="{y + 19:g}">{_escaped(_short(box.id))}</text>'
+        f'<text class="small" x="{x + 14:g}" y="{y + 36:g}">{_escaped(_small(box))}</text></g>'
     )
 
 
@@ -194,7 +199,7 @@ def _between(main: _Column, back: _Column) -> Iterator[str]:
                 to_x, to_y = main.places[undone]
                 yield (
                     f'<path class="undoes" d="M{x:g} {y + _HEIGHT / 2:g}L{to_x + _WIDTH:g} '
-                    f'{to_y + _HEIGHT / 2:g}"><title>{escape(box.id)} undoes {escape(undone)}'
+                    f'{to_y + _HEIGHT / 2:g}"><title>{_escaped(box.id)} undoes {_escaped(undone)}'
                     "</title></path>"
                 )
 
@@ -212,6 +217,4 @@ def _rows(boxes: Sequence[Box]) -> list[list[Box]]:
 
 
 def _depth(box: Box, depths: Mapping[str, int]) -> int:
-    if box.is_finally and not any(need in depths for need in box.needs):
-        return max(depths.values(), default=-1) + 1
     return 1 + max((depths[need] for need in box.needs if need in depths), default=-1)

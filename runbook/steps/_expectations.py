@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from runbook.field_rules import exactly_one, rule, rules
-from runbook.resources import MODEL_CONFIG, Duration, PossiblySecret
+from runbook.resources import MODEL_CONFIG, PositiveDuration, PossiblySecret, Whole
 from runbook.tools.http import Answer, NoAnswer, Request, ask
 
 _EXCERPT_CHARACTERS = 120
@@ -41,9 +41,9 @@ class HttpExpectation(BaseModel):
     """How `url` is asked."""
     headers: dict[str, PossiblySecret] = Field(default_factory=dict)
     """Headers to send."""
-    timeout: Duration = 5.0
+    timeout: PositiveDuration = 5.0
     """How long the whole answer may take."""
-    status: int | list[int] = 200
+    status: Whole | list[Whole] = 200
     """The status, or those that will do."""
     json_: JsonValue = Field(default=None, alias="json")
     """What the body must hold as JSON: each key given, with that value; it may have others."""

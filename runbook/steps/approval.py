@@ -5,6 +5,7 @@ takes it up again. Who said what, and when, stands in the journal.
 """
 
 from datetime import timedelta
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,7 +13,7 @@ from runbook.core.events import Approvers, Trigger
 from runbook.core.plan import Effect, Rerun
 from runbook.field_rules import no_more_than, rules
 from runbook.kinds import Context, Outputs, Question, Spec, StepKind
-from runbook.resources import Duration
+from runbook.resources import AS_WHOLE, Duration
 
 MOST_PEOPLE = 20
 
@@ -32,7 +33,7 @@ class Approval(Spec):
 
     message: str | None = None
     """What they are asked."""
-    required: int = Field(default=1, ge=1, le=MOST_PEOPLE)
+    required: Annotated[int, Field(ge=1, le=MOST_PEOPLE), AS_WHOLE] = 1
     """Of how many people the yes is wanted."""
     by: list[str] | None = Field(default=None, min_length=1)
     """Accounts that may approve; absent: any."""

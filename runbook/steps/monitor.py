@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import ThresholdCrossed
 from runbook.kinds import Context, Fraction, Outputs, Question, Spec, StepKind
-from runbook.resources import MODEL_CONFIG, Duration
+from runbook.resources import MODEL_CONFIG, Duration, Positive, PositiveDuration
 from runbook.steps._expectations import Finding, HttpExpectation, failing, look
 from runbook.steps._thresholds import (
     Crossed,
@@ -43,7 +43,7 @@ class ErrorRateLimit(BaseModel):
     """Fires when failed / (failed + ok) is strictly greater: exactly 10 % does not."""
     window: Duration | None = None
     """How far back samples count; absent: the whole duration."""
-    min_samples: int = Field(default=10, ge=1)
+    min_samples: Positive = 10
     """Fewer samples than this tell nothing."""
 
 
@@ -63,11 +63,11 @@ class Monitor(Spec):
 
     http: HttpExpectation
     """What is asked, and what must come back."""
-    duration: Duration = Field(gt=0)
+    duration: PositiveDuration
     """For how long; what a crash takes from it is watched afterwards."""
-    interval: Duration = Field(default=10.0, ge=0.01)
-    """From one sample to the next, however slow the answers are."""
-    consecutive_failures: int = Field(default=3, ge=1)
+    interval: PositiveDuration = 10.0
+    """From one sample to the next, however slow the answers are; at least 10ms."""
+    consecutive_failures: Positive = 3
     """So many failures in a row fail the step."""
     error_rate: ErrorRateLimit | None = None
     """Too large a share of failures fails the step; absent: only failures in a row do."""
@@ -148,7 +148,7 @@ def thresholds_of(spec: Monitor) -> Thresholds:
     limit = spec.error_rate
     return Thresholds(
         duration_ms=max(1, _ms(spec.duration)),
-        interval_ms=_ms(spec.interval),
+        interval_ms=max(10, _ms(spec.interval)),
         consecutive_failures=spec.consecutive_failures,
         grace_ms=_ms(spec.grace),
         error_rate=None
@@ -173,7 +173,8 @@ def _run(spec: Monitor, ctx: Context) -> Watched | Question[Watched]:
         late_s = time.monotonic() - started_s - due_s
         if late_s < 0:
             ctx.sleep(-late_s)
-        is_missed = late_s >= spec.interval and number < watch.thresholds.beats
+        is_late = late_s * 1000 >= watch.thresholds.interval_ms
+        is_missed = is_late and number < watch.thresholds.beats
         _take(spec, ctx, watch, is_missed=is_missed)
         verdict = judge(watch.samples, watch.thresholds)
     return _settle(spec, ctx, watch, verdict)

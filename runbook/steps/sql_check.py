@@ -14,7 +14,7 @@ from runbook.core.plan import Effect, Rerun
 from runbook.errors import StepError, StepStopped, TimedOut
 from runbook.field_rules import rule, rules
 from runbook.kinds import Context, Outputs, Resource, Spec, StepKind
-from runbook.resources import MODEL_CONFIG, Database, Duration
+from runbook.resources import MODEL_CONFIG, Database, Natural, PositiveDuration
 from runbook.restore.databases import Row, way_of
 from runbook.steps._checks import CheckResult, line, require
 
@@ -35,9 +35,9 @@ class SqlCheckItem(BaseModel):
     """One statement; it runs where it can change nothing."""
     equals: str | int | float | bool | None = None
     """The first value of the first row; absent: any."""
-    rows: int | None = Field(default=None, ge=0)
+    rows: Natural | None = None
     """How many rows must come back."""
-    at_least: int | None = Field(default=None, ge=0)
+    at_least: Natural | None = None
     """How many rows must come back at least."""
     name: str = ""
     """What people call it; empty: its query."""
@@ -93,7 +93,7 @@ class SqlCheck(Spec):
     """The database to ask."""
     checks: list[SqlCheckItem] = Field(min_length=1)
     """What is asked and what must come back."""
-    timeout: Duration = Field(default=10.0, gt=0)
+    timeout: PositiveDuration = 10.0
     """How long each answer may take."""
 
 

@@ -26,7 +26,7 @@ steps:
   - {id: back, uses: wait, with: {for: 1s}, when: inputs.data == 'restore'}
 """
 PART = "runbook: v1\nname: part\nsteps: [{id: settle, uses: wait, with: {for: 1s}}]\n"
-SEVERAL_FILES = {"RB100", "RB108", "RB109", "RB314", "RB411", "RB412", "RB455"}
+SEVERAL_FILES = {"RB100", "RB108", "RB109", "RB314", "RB411", "RB412", "RB413", "RB455"}
 """What no piece of one file shows."""
 
 

@@ -132,6 +132,28 @@ steps:
     ]
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "for_each: {in: [], as: n, steps: [{id: a, uses: set, with: {value: 1}}]}",
+        "parallel: [{for_each: {in: [], as: n, steps: [{id: a, uses: set, with: {value: 1}}]}}]",
+        "parallel: [{steps: [{for_each: {in: [], as: n, steps: [{id: a, uses: confirm}]}}]}]",
+    ],
+)
+def test_a_loop_over_nothing_leaves_nothing_and_not_an_empty_group(
+    tmp_path: Path, entry: str
+) -> None:
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(f"{HEAD}steps:\n  - {entry}\n")
+    rest = "  - {id: z, uses: set, with: {value: 1}}\n"
+
+    found = validate(alone, registry=discover())
+    plan = plan_of(tmp_path, f"steps:\n  - {entry}\n{rest}")
+
+    assert [(each.code, each.line) for each in found] == [("RB315", 3)]
+    assert [step.id for step in plan.steps] == ["z"]
+
+
 def test_an_environment_lengthens_a_loop_and_changes_all_of_its_steps(tmp_path: Path) -> None:
     (tmp_path / "environments").mkdir()
     (tmp_path / "environments" / "prod.yaml").write_text(

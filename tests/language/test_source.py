@@ -36,6 +36,8 @@ def parse(text: str | bytes) -> Source:
         ("0x1F", 31),
         ("0o17", 15),
         ("1.10", 1.1),
+        ("010", 10),
+        ("-007", -7),
         ("1e3", 1000.0),
         ("'10'", "10"),
         ('"a\\tb"', "a\tb"),
@@ -49,8 +51,8 @@ def test_a_scalar_is_read_as_yaml_1_2_core_reads_it(text: str, value: Json) -> N
     assert source.root.value == {"key": value}
 
 
-@pytest.mark.parametrize("text", ["010", "-007", ".inf", ".NaN", "1e999", "9" * 400])
-def test_what_tools_disagree_on_must_be_quoted(text: str) -> None:
+@pytest.mark.parametrize("text", [".inf", ".NaN", "1e999", "9" * 400])
+def test_what_json_cannot_hold_must_be_quoted(text: str) -> None:
     source = parse(f"key: {text}\n")
 
     assert [found.code for found in source.diagnostics] == ["RB104"]
@@ -72,7 +74,7 @@ def test_every_scalar_knows_its_text_and_place() -> None:
 
 
 def test_a_byte_order_mark_moves_no_column() -> None:
-    source = parse(b"\xef\xbb\xbfa: 010\n")
+    source = parse(b"\xef\xbb\xbfa: .inf\n")
 
     assert (source.diagnostics[0].line, source.diagnostics[0].column) == (1, 4)
 

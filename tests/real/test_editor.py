@@ -107,6 +107,7 @@ def test_a_shipped_document_names_its_schema_and_has_no_mark(path: Path, editor:
         ("{uses: wait, with: {for: 1s}}", "RB202", "id"),
         ("{id: a, uses: wiat, with: {for: 1s}}", "RB203", "not accepted"),
         ("{id: a, uses: wait, with: {for: soon}}", "RB206", "pattern"),
+        ("{id: a, uses: wait, with: {for: 1s}, timeout: 0s}", "RB206", "pattern"),
         ("{id: a, uses: wait, with: {for: 1s}, retry: {attempts: 1.5}}", "RB204", "integer"),
         ("{id: a, uses: wait, with: {for: 1s}, rerun: never}", "RB205", "not accepted"),
         ("{for_each: {in: [1], as: n, stpes: []}}", "RB201", "stpes"),
@@ -125,6 +126,16 @@ def test_it_marks_what_the_program_finds(
 
     assert any(line == 5 and says in message for line, message in marked), marked
     assert (5, code) in found
+
+
+def test_it_marks_no_spelling_that_the_program_takes(editor: Editor, tmp_path: Path) -> None:
+    step = "{id: a, uses: wait, name: no, with: {for: 010}, retry: {attempts: 3.0}, timeout: 0x1F}"
+    text = f"{MODELINE}runbook: v1\nname: deploy\nsteps:\n  - {step}\n"
+    path = tmp_path / "spelt.yaml"
+    path.write_text(text)
+
+    assert editor.findings(path, text) == []
+    assert validate(path, registry=discover()) == []
 
 
 def test_it_completes_parameters_and_explains_them(editor: Editor, tmp_path: Path) -> None:

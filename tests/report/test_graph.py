@@ -4,7 +4,7 @@ from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runbook.cli.graph import chart_of
@@ -26,8 +26,7 @@ def rectangles(text: str) -> list[list[float]]:
     return [[float(each.attrib[key]) for key in ("x", "y", "width", "height")] for each in found]
 
 
-texts = st.text(st.characters(exclude_categories=["Cc", "Cs"], max_codepoint=0xFFFD), max_size=40)
-"""What a runbook can hold, for which XML has no place otherwise, is an error there: RB109."""
+texts = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
 @st.composite
@@ -47,6 +46,7 @@ def charts(draw: st.DrawFn) -> Chart:
     return Chart(name=draw(texts), boxes=boxes)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(charts(), st.none() | charts())
 def test_every_box_lies_in_the_picture_and_on_no_other(main: Chart, back: Chart | None) -> None:
     chart = Chart(name=main.name, boxes=main.boxes, rollback=back, after=main.boxes[0].id)
@@ -84,3 +84,62 @@ def test_what_mermaid_would_read_as_its_own_is_quoted() -> None:
     text = mermaid(Chart(name="deploy", boxes=(odd,)))
 
     assert 'r0_a["a<br/>set<br/>when inputs.x == &quot;&lt;b&gt;&quot;"]:::reads' in text
+
+
+FINALLY = """\
+runbook: v1
+name: deploy
+steps:
+  - {id: look, uses: wait, with: {for: 1s}}
+  - parallel:
+      - steps:
+          - for_each: {in: [x, y], as: n, steps: [{id: do, uses: command, with: {argv: [a]}}]}
+      - {id: use, uses: runbook, with: {runbook: other.yaml}}
+finally:
+  - {id: tidy, uses: wait, with: {for: 1s}, when: "env.name ==\n  'a\\a'"}
+  - {id: told, uses: wait, with: {for: 1s}}
+on_failure: {runbook: rollback.yaml}
+"""
+OTHER = """\
+runbook: v1
+name: other
+steps:
+  - parallel: [{id: p, uses: wait, with: {for: 1s}}, {id: q, uses: wait, with: {for: 1s}}]
+"""
+ROLLBACK = """\
+runbook: v1
+name: rollback
+for: deploy.yaml
+steps: [{id: back, uses: wait, with: {for: 1s}, undoes: [do]}]
+finally: [{id: last, uses: wait, with: {for: 1s}}]
+"""
+
+
+def test_edges_lead_from_all_that_ends_to_finally_and_from_what_undoes_to_every_copy(
+    tmp_path: Path,
+) -> None:
+    for name, text in (("deploy", FINALLY), ("other", OTHER), ("rollback", ROLLBACK)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    path = tmp_path / "deploy.yaml"
+    bundle = read_valid(path, registry=discover(), environment=None, vars_files=())
+
+    chart = chart_of(bundle)
+    lines = [line.strip() for line in mermaid(chart).splitlines()]
+
+    edges = [tuple(line.split(" --> ")) for line in lines if " --> " in line]
+    assert edges == [
+        ("r0_look", "r0_do_x"),
+        ("r0_do_x", "r0_do_y"),
+        ("r0_look", "r0_use_p"),
+        ("r0_look", "r0_use_q"),
+        ("r0_do_y", "r0_tidy"),
+        ("r0_use_p", "r0_tidy"),
+        ("r0_use_q", "r0_tidy"),
+        ("r0_tidy", "r0_told"),
+        ("r1_back", "r1_last"),
+    ]
+    assert [line for line in lines if "undoes" in line] == [
+        "r1_back -. undoes .-> r0_do_x",
+        "r1_back -. undoes .-> r0_do_y",
+    ]
+    assert ElementTree.fromstring(svg(chart)).tag == f"{SVG}svg"
