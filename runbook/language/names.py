@@ -95,7 +95,7 @@ class Names:
         refuse_in_argument_lists(self.document, declared.source, node)
 
     def _step(self, step: Step) -> None:
-        for key in ("id", "name", "guidance", "irreversible", "uses"):
+        for key in ("name", "guidance", "irreversible"):
             self._refuse(step.node.get(key), key)
         on_error = step.node.get("on_error")
         self._refuse(on_error.get("continue") if on_error else None, "on_error")

@@ -208,10 +208,11 @@ def _report_choice(
     choices = [str(value) for value in values]
     found = shown(source, node)
     if path and path[-1] == "uses":
-        if has_expression(str(node.value)):
-            return  # which names.py refuses
         kinds_hint = did_you_mean(str(node.value), choices) or "`runbook steps` lists all"
-        source.error("RB203", f"unknown step kind {found}", node.span, kinds_hint)
+        said = f"unknown step kind {found}"
+        if has_expression(str(node.value)):
+            said = "expected a step kind; an expression cannot stand here"
+        source.error("RB203", said, node.span, kinds_hint)
         return
     expected = one_of(choices) if len(choices) <= 12 else "another value"
     message = f"{_subject(path)}expected {expected}, found {found}"
@@ -275,8 +276,6 @@ def _report_value(
             if key is not None:
                 span, found = key.key_span, f"`{text}`"
             if has_expression(text):
-                if path and path[-1] == "id":
-                    return  # which names.py refuses
                 message = f"expected {words}; an expression cannot stand here"
             else:
                 message = f"expected {'a key of ' * bool(key)}{words}, found {escaped(found)}"

@@ -64,7 +64,7 @@ def schema_of(name: str) -> Schema:
 
 
 def _resource_of(types: Sequence[str]) -> str:
-    return next(name for name, declared in RESOURCES.items() if any(t in declared for t in types))
+    return next(n for n, declared in RESOURCES.items() if not types or {*types} & {*declared})
 
 
 def meant(value: Any, registry: Registry, dice: Random) -> Any:
@@ -182,9 +182,7 @@ class Trial:
 
     def compare(self, name: str, text: str, codes: set[str], *, is_fit: bool) -> None:
         """Compare what the editor and what the program says of a document."""
-        refused = {code for code in codes if code[:3] in ("RB1", "RB2")}
-        # Where a name must stand no expression may: no value of the schema, and a code of its own.
-        is_refused = bool(refused) or (not is_fit and "RB305" in codes)
+        is_refused = any(code[:3] in ("RB1", "RB2") for code in codes)
         if is_fit == is_refused:
             self.disagreements.append(f"{name}, {'fits' if is_fit else 'unfit'}, {codes}: {text}")
         verdict = "unfit" if not is_fit else "compiles" if not codes else "is of no use"

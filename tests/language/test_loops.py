@@ -154,6 +154,19 @@ def test_a_loop_over_nothing_leaves_nothing_and_not_an_empty_group(
     assert [step.id for step in plan.steps] == ["z"]
 
 
+def test_what_stands_in_a_loop_over_nothing_is_checked_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "deploy.yaml"
+    body = "[{id: '${{ 1 }}', uses: wait, with: {for: 1s}}]"
+    path.write_text(
+        f"{HEAD}steps:\n  - for_each: {{in: [], as: n, max_parallel: many, steps: {body}}}\n"
+        "  - {id: z, uses: set, with: {value: 1}}\n"
+    )
+
+    found = validate(path, registry=discover())
+
+    assert sorted(each.code for each in found) == ["RB204", "RB206"]
+
+
 def test_an_environment_lengthens_a_loop_and_changes_all_of_its_steps(tmp_path: Path) -> None:
     (tmp_path / "environments").mkdir()
     (tmp_path / "environments" / "prod.yaml").write_text(
