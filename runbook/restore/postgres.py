@@ -8,7 +8,7 @@ until it is live: so a later look need not read it again.
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _NAME_BYTES = 63
+_LOOKING_S = 2.0
+"""For a lock, where people are told something in the midst of an outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class PostgresWay:
             sleep=ctx.sleep,
             log=ctx.log,
             patience_s=patience_s,
-            lock_patience_s=min(postgres.PATIENCE_S, ctx.remaining_s() / 2),
+            lock_patience_s=max(1.0, min(postgres.PATIENCE_S, ctx.remaining_s() / 2)),
         )
 
     def _cleared(self, ctx: Context) -> Server:
@@ -267,7 +269,8 @@ class PostgresWay:
         if entry.content is None:
             return [f"database `{name}` did not exist then"]
         try:
-            with self.reach(ctx).connect(self._name) as connection:
+            server = replace(self.reach(ctx), lock_patience_s=_LOOKING_S)
+            with server.connect(self._name) as connection:
                 return postgres_needs.written_since(connection, name, entry.content)
         except Absent:
             return [f"database `{name}` does not exist any more"]
@@ -287,7 +290,10 @@ class PostgresWay:
 
     def query(self, text: str, ctx: Context, *, timeout_s: float, at_most: int) -> list[Row]:
         try:
-            with self.reach(ctx, patience_s=timeout_s).connect(self._name) as connection:
+            server = self.reach(ctx, patience_s=timeout_s)
+            # Who holds a lock is told before the time is over.
+            server = replace(server, lock_patience_s=timeout_s * 0.9)
+            with server.connect(self._name) as connection:
                 return postgres.query(connection, text, timeout_s=timeout_s, at_most=at_most)
         except Absent as error:
             raise Unfit(error.message) from error

@@ -97,7 +97,7 @@ class Server:
         with self.admin() as connection:
             found = "; ".join(postgres_locks.holders(connection, database))
         return StepError(
-            f"PostgreSQL: no lock in `{database}` within {self.lock_patience_s:g} s;"
+            f"PostgreSQL: no lock in `{database}` within {self.lock_patience_s:.3g} s;"
             f" held by {found or 'sessions that have ended since'}",
             hint="wait for it, or `SELECT pg_terminate_backend(PID)`; then `runbook resume`",
         )
@@ -293,6 +293,8 @@ def query(
                 return list(islice(rows, at_most))
     except psycopg.errors.QueryCanceled as error:
         raise StepError(f"no answer within {timeout_s:g} s", changed=False) from error
+    except psycopg.errors.LockNotAvailable:
+        raise  # to where who holds it is found out
     except psycopg.Error as error:
         raise StepError(str(error).strip().splitlines()[0], changed=False) from error
 

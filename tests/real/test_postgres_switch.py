@@ -31,11 +31,16 @@ def test_who_holds_a_table_is_named_within_the_steps_time(shop: Shop) -> None:
 
     with (
         shop.session("SET application_name = 'migration'", "BEGIN", "LOCK TABLE a") as pid,
-        pytest.raises(StepError) as caught,
+        pytest.raises(StepError) as dumping,
     ):
         shop.did(backup_db, "dump", BackupDb(database=shop.database), timeout_s=6.0)
+    with shop.session("BEGIN", "LOCK TABLE a") as other, pytest.raises(StepError) as asking:
+        way = way_of(shop.database)
+        way.query("SELECT n FROM a", shop.context("look"), timeout_s=1.0, at_most=1)
 
-    assert f"held by pid {pid} of `boss`, application `migration`, since 2" in caught.value.message
+    said = f"held by pid {pid} of `boss`, application `migration`, since 2"
+    assert said in dumping.value.message
+    assert f"held by pid {other} of `boss`" in asking.value.message
 
 
 def test_a_switch_that_somebody_blocks_names_him_and_what_to_type(shop: Shop) -> None:
