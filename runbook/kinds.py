@@ -4,7 +4,7 @@ A kind is one module in `runbook/steps/`; the module's name is the kind's name, 
 Nothing is registered anywhere else; how kinds are found: registry.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -249,6 +249,11 @@ class Context(Protocol):
     @property
     def undone(self) -> UndoneRun | None:
         """The run that this rollback undoes; absent outside rollbacks."""
+        ...
+
+    @property
+    def needed_points(self) -> Collection[str]:
+        """Ids of the restore points that a run which is not finished may go back to."""
         ...
 
     @property

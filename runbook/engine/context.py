@@ -5,7 +5,7 @@ One per attempt and thread. What it writes passes the redactor; what it runs sur
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,6 +77,7 @@ class StepContext:
     save_progress: Callable[[JsonObject], None]
     show_line: Callable[[str], None]
     timeout_s: float
+    list_needed_points: Callable[[], Collection[str]] = frozenset
     _is_stopped: bool = False
     _is_left: bool = False
     _woken: threading.Event = field(default_factory=threading.Event)
@@ -85,6 +86,10 @@ class StepContext:
 
     def __post_init__(self) -> None:
         self._deadline = time.monotonic() + self.timeout_s
+
+    @property
+    def needed_points(self) -> Collection[str]:
+        return self.list_needed_points()
 
     @property
     def plan_steps(self) -> Sequence[PlanStep]:

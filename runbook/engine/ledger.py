@@ -101,6 +101,23 @@ class Ledger:
         found = [self.recorded(summary.run_id) for summary in summaries]
         return [run for run in found if run.standing is not Standing.FINISHED]
 
+    def needed_points(self) -> frozenset[str]:
+        """Ids of restore points that runs which are not finished may go back to.
+
+        What they, and the runs that they undo, have sealed or loaded, or were given as an input.
+        """
+        unfinished = self.unfinished()
+        undone = [self.recorded(run.state.undone.run_id) for run in unfinished if run.state.undone]
+        named = [
+            value
+            for run in [*unfinished, *undone]
+            for value in (
+                *(now.outputs.get("id") for now in run.state.steps.values()),
+                *run.plan.inputs.values(),
+            )
+        ]
+        return frozenset(value for value in named if isinstance(value, str))
+
     def supersede(
         self,
         lock: str,

@@ -33,6 +33,7 @@ from runbook.engine import signals
 from runbook.engine.approvals import NOBODY, said
 from runbook.engine.context import StepContext, StepLog, operation_name
 from runbook.engine.drive import Decide, Report, Turn, drive
+from runbook.engine.ledger import Ledger
 from runbook.engine.leftovers import attempts_dir
 from runbook.engine.lock import Lock
 from runbook.engine.messages import Ended, Message, Progressed, Signalled
@@ -285,6 +286,7 @@ class LocalRuntime:
                 lambda line: self.watcher.log(step.id, line),
             ),
             list_plan_steps=lambda: scene.plan_steps(state),
+            list_needed_points=Ledger(journal=self.journal).needed_points,
             save_progress=lambda progress: self._save_progress(step.id, execute.attempt, progress),
             show_line=lambda line: self.watcher.show(step.id, line),
             timeout_s=step.timeout_s,

@@ -48,6 +48,22 @@ def missing(images: StackImages) -> list[str]:
         ]
 
 
+def release(images: StackImages) -> list[str]:
+    """Take away the names by which they were kept; those that the engine does not give up."""
+    from docker.errors import APIError, ImageNotFound
+
+    left = []
+    with docker.engine() as client:
+        for entry in images.images:
+            try:
+                client.images.remove(entry.kept_as)
+            except ImageNotFound:
+                continue
+            except APIError as error:
+                left.append(f"image `{entry.kept_as}`: {error.explanation or error}")
+    return left
+
+
 def restore(images: StackImages, ctx: Context) -> list[str]:
     """Let each service's name mean the image that it ran; the services that this changed.
 

@@ -12,6 +12,8 @@ from runbook.steps import compose_up, snapshot_images
 from runbook.steps.compose_up import ComposeUp
 from runbook.steps.load_restore_point import STEP as LOAD
 from runbook.steps.load_restore_point import LoadedPoint, LoadRestorePoint
+from runbook.steps.prune import STEP as PRUNE
+from runbook.steps.prune import Prune
 from runbook.steps.restore_images import STEP as RESTORE
 from runbook.steps.restore_images import RestoreImages
 from runbook.steps.seal_restore_point import STEP as SEAL
@@ -44,10 +46,10 @@ def snapshot(stack: Stack) -> StackImages:
     return entry
 
 
-def sealed(stack: Stack) -> str:
+def sealed(stack: Stack, run_id: str = "run-1") -> str:
     """Seal a restore point of the images that run; its id."""
     taken = snapshot_images.STEP.run(
-        SnapshotImages(stack=stack.resource), stack.context(step_id="images")
+        SnapshotImages(stack=stack.resource), stack.context(run_id=run_id, step_id="images")
     )
     assert isinstance(taken, Result)
     done = CompletedStep(
@@ -56,7 +58,9 @@ def sealed(stack: Stack) -> str:
         outputs=taken.outputs.model_dump(mode="json"),
         changed=False,
     )
-    ended = SEAL.run(SealRestorePoint(), stack.context(step_id="seal", completed=[done]))
+    ended = SEAL.run(
+        SealRestorePoint(), stack.context(run_id=run_id, step_id="seal", completed=[done])
+    )
     assert isinstance(ended, Result)
     return str(ended.outputs.id)
 
@@ -105,6 +109,23 @@ def test_a_restore_point_whose_images_are_gone_is_refused_unless_they_are_to_be_
     assert "--set build=true" in str(caught.value.hint)
     assert isinstance(loaded, LoadedPoint)
     assert loaded.build
+
+
+def test_the_names_of_its_images_go_with_a_restore_point_that_is_pruned(stack: Stack) -> None:
+    release(stack, "one")
+    sealed(stack, run_id="run-1")
+    release(stack, "two")
+    sealed(stack, run_id="run-2")
+    names = ["image", "ls", "--format", "{{.Tag}}", f"{stack.project}-web"]
+    before = stack.docker(*names).split()
+
+    result = PRUNE.run(Prune(keep_last=1), stack.context(run_id="run-3"))
+
+    assert isinstance(result, Result)
+    assert len(result.outputs.deleted) == 1
+    assert result.outputs.left == []
+    assert len(before) == 3
+    assert len(stack.docker(*names).split()) == 2
 
 
 def test_giving_back_what_runs_already_changes_nothing(stack: Stack) -> None:

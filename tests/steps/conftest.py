@@ -5,7 +5,7 @@ import os
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -41,6 +41,7 @@ class RealContext:
     resources: Mapping[str, Any] = field(default_factory=dict)
     completed: Sequence[CompletedStep] = ()
     undone: UndoneRun | None = None
+    needed_points: Collection[str] = ()
     plan_steps: Sequence[PlanStep] = ()
     baseline: Mapping[str, str] = field(default_factory=dict)
     progress: JsonObject | None = None

@@ -1,0 +1,53 @@
+"""A nightly backup prunes restore points, but not what a parked deploy may go back to."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.scenarios.conftest import Desk
+
+pytestmark = pytest.mark.slow
+
+PROJECT = "project: sample\nresources: {db: {sqlite: {path: shop.db}}}\n"
+STEPS = """\
+runbook: v1
+name: {name}
+lock: {name}
+steps:
+  - {{id: dump, uses: backup_db, with: {{database: db}}}}
+  - {{id: seal, uses: seal_restore_point, with: {{verify: checksum}}}}
+"""
+CHANGES = """\
+  - {id: change, uses: command, with: {script: "true"}, rerun: safe}
+  - {id: approved, uses: approval}
+"""
+PRUNES = "  - {id: prune, uses: prune, with: {keep_last: 1}}\n"
+
+
+def test_what_an_unfinished_run_may_go_back_to_is_kept_until_it_is_given_up(desk: Desk) -> None:
+    with closing(sqlite3.connect(desk.root / "shop.db")) as db:
+        db.execute("CREATE TABLE orders (id)")
+    desk.write("project.yaml", PROJECT)
+    desk.write("deploy.yaml", STEPS.format(name="deploy") + CHANGES)
+    desk.write("backup.yaml", STEPS.format(name="backup") + PRUNES)
+
+    def points() -> list[str]:
+        return sorted(path.name for path in (desk.state / "restore-points").iterdir())
+
+    parked = desk.runbook("run", "deploy.yaml")
+    (needed,) = points()
+    for _ in range(2):
+        backed_up = desk.runbook("run", "backup.yaml")
+        assert backed_up.status == 0, backed_up.text
+    while_parked = points()
+    (run,) = [run for run in desk.history() if run["runbook"] == "deploy"]
+    aborted = desk.runbook("abort", str(run["id"]), "--reason", "given up")
+    desk.runbook("run", "backup.yaml")
+
+    assert parked.status == 5, parked.text
+    assert while_parked[0] == needed
+    assert len(while_parked) == 2
+    assert aborted.status == 0, aborted.text
+    assert len(points()) == 1
+    assert needed not in points()
