@@ -36,7 +36,8 @@ _OWN = "x-amz-meta-"
 _CLASSES = ("REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR")
 """Storage classes that one may write; the default and a server's own tiers are not asked for."""
 _GONE = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed")
-_OVERTAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+_UNKNOWN = "NotImplemented"
+_OVERTAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", _UNKNOWN)
 
 
 class StoredObject(BaseModel):
@@ -210,9 +211,11 @@ class Bucket:
         except S3Error as error:
             if error.code not in _OVERTAKEN:
                 raise
-        # Some servers take the mark of a deleted object for an object.
-        is_marked = replacing is None and self.described(wanted) is None
-        return self._put(wanted, content, {}, check) if is_marked else None
+        # Some servers know no conditions, some take the mark of a deleted object for an object.
+        now = self.described(wanted)
+        if (now.etag if now else None) != replacing:
+            return None
+        return self._put(wanted, content, {}, check)
 
     def _put(
         self,
@@ -304,13 +307,15 @@ class Bucket:
         if now is None or not now.is_same_content(found):
             return False
         try:
-            # Not every server knows this condition; hence the look before.
+            # Some servers pass over this condition, hence the look before; some refuse it.
             condition = {"If-Match": f'"{found.etag}"'}
             self._client._execute("DELETE", self.name, found.key, headers=condition)
         except S3Error as error:
             if error.code not in _OVERTAKEN:
                 raise
-            return False
+            if error.code != _UNKNOWN:
+                return False
+            self._client.remove_object(self.name, found.key)
         return True
 
 

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -502,6 +503,66 @@ def test_what_a_writer_replaces_at_the_last_moment_is_kept_aside_too(
     assert not pending
     assert {b"two", b"three", b"again", b"new"} <= set(kept)
     assert store.state() == before
+
+
+@pytest.fixture
+def older_server(server: str) -> Iterator[str]:
+    """The same server, through one that knows no conditions."""
+
+    class Older(BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            upstream = HTTPConnection(server.removeprefix("http://"))
+            with closing(upstream):
+                upstream.request(self.command, self.path, body, dict(self.headers))
+                answer = upstream.getresponse()
+                self.answer(answer.status, answer.headers.items(), answer.read())
+
+        def refuse_conditions(self) -> None:
+            if "If-Match" not in self.headers and "If-None-Match" not in self.headers:
+                return self.forward()
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            refusal = b"<Error><Code>NotImplemented</Code></Error>"
+            return self.answer(501, [("Content-Type", "application/xml")], refusal)
+
+        def answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+            self.send_response_only(status)
+            is_head = self.command == "HEAD"
+            for name, value in headers:
+                if name.lower() not in {"connection", "transfer-encoding"} and (
+                    is_head or name.lower() != "content-length"
+                ):
+                    self.send_header(name, value)
+            if not is_head:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    for method in ("GET", "HEAD", "POST"):
+        setattr(Older, f"do_{method}", Older.forward)
+    for method in ("PUT", "DELETE"):
+        setattr(Older, f"do_{method}", Older.refuse_conditions)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Older) as older:
+        thread = threading.Thread(target=older.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{older.server_port}"
+        older.shutdown()
+        thread.join()
+
+
+def test_a_server_that_knows_no_conditions_is_served_without(
+    make_store: MakeStore, older_server: str
+) -> None:
+    store = make_store()
+    before = store.state()
+    store.back_up()
+    change(store)
+    store.url = older_server
+
+    restored = store.restore()
+
+    assert store.state() == before
+    assert restored.removed == 1
 
 
 def test_a_writer_that_goes_on_loses_nothing(store: Store) -> None:
