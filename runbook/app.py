@@ -43,7 +43,7 @@ from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import AmendmentRefused, JournalUnwritable, RollbackRefused
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
-from runbook.language.inputs import check_inputs, read_inputs, recorded_inputs
+from runbook.language.inputs import check_inputs, check_sensitive, read_inputs, recorded_inputs
 from runbook.registry import Registry, discover
 from runbook.secret import Secret
 from runbook.settings import Settings
@@ -369,11 +369,13 @@ class App:
         if state and state.undone:
             run = self.ledger.recorded(state.undone.run_id)
             undone = (self._scene(run.plan, known=known), run.state)
+        secrets = fetch_secrets(plan, self.settings.environ, known)
+        check_sensitive(plan, secrets)
         return Scene(
             plan=plan,
             registry=self.registry,
             evaluator=self.evaluator,
-            secrets=fetch_secrets(plan, self.settings.environ, known),
+            secrets=secrets,
             undone=undone,
         )
 

@@ -6,10 +6,12 @@ MASK = "[secret]"
 class Secret:
     """A string that will not print; `reveal` is the only way to it."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "origin")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, origin: str = "") -> None:
         self._value = value
+        self.origin = origin
+        """What it was computed from, as expressions name it: `secrets.token`."""
 
     def reveal(self) -> str:
         """The string itself: only at the very edge where it is used."""

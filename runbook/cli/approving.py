@@ -9,7 +9,7 @@ from runbook.cli.options import Options
 from runbook.core.events import ApprovalGiven, ApprovalRefused
 from runbook.engine.approvals import asking_steps
 from runbook.engine.ledger import Recorded
-from runbook.errors import ApprovalInvalid, ExitStatus, UsageError
+from runbook.errors import ApprovalInvalid, ExitStatus, SecretMissing, UsageError
 
 
 def answer_request(
@@ -32,13 +32,21 @@ def answer_request(
         app.say(run, said)
         word = "approved" if answer is ApprovalGiven else "rejected"
         options.say(f"{word} by {settings.user}: {run.run_id}, step `{said.step}`")
-        return drive(
-            options,
-            app,
-            answers,
-            lambda watcher: app.resume(run, is_confirmed=False, watcher=watcher),
-            run=run,
-        )
+        try:
+            return drive(
+                options,
+                app,
+                answers,
+                lambda watcher: app.resume(run, is_confirmed=False, watcher=watcher),
+                run=run,
+            )
+        except SecretMissing as error:
+            # The answer stands: the same command would be refused, and somebody else may go on.
+            hint = (error.hint or "").rpartition("\n")[0]
+            raise SecretMissing(
+                f"{word}, but the run cannot go on here: {error.message}",
+                hint=f"{hint}\nrunbook resume {run.run_id}",
+            ) from error
 
 
 def _waiting_run(app: App, run_id: str | None) -> Recorded:

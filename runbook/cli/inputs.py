@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from runbook.cli.answers import Answers, read_line
-from runbook.core.plan import JsonObject
+from runbook.core.plan import JsonObject, Plan
 from runbook.errors import InputError, UsageError
-from runbook.language.inputs import parse_text
+from runbook.language.inputs import misfit, sensitive_inputs
 
 
 def parse_assignments(words: tuple[str, ...]) -> Mapping[str, str]:
@@ -62,28 +62,25 @@ class Questions:
             told = "" if is_told else "".join(f"\n{line}" for line in tell())
             is_told = True
             prompt = f"{told}{_explain(name, declaration)}{name}: "
+            typed = self._fitting(name, declaration, prompt)
             if declaration.get("sensitive"):
-                self.environ[str(declaration["env"])] = self._typed(name, prompt, self.read_hidden)
+                self.environ[str(declaration["env"])] = typed
             else:
-                asked[name] = self._fitting(name, declaration, prompt)
+                asked[name] = typed
         return asked
 
     def _fitting(self, name: str, declaration: JsonObject, prompt: str) -> str:
         """A line that the input takes; asked for again until one is."""
-        while True:
-            typed = self._typed(name, prompt, self.read)
-            try:
-                parse_text(declaration, typed)
-            except ValueError as error:
-                prompt = f"{error}\n{name}: "
-            else:
+        is_hidden = bool(declaration.get("sensitive"))
+        while (typed := (self.read_hidden if is_hidden else self.read)(prompt)) is not None:
+            unfit = misfit(declaration, typed, is_hidden=is_hidden)
+            if is_hidden and not typed:
+                unfit = "expected something, found nothing"
+            if unfit is None:
                 return typed
-
-    def _typed(self, name: str, prompt: str, read: Callable[[str], str | None]) -> str:
-        typed = read(prompt)
-        if typed is None:
-            raise InputError(f"input `{name}` is missing", hint=f"add --set {name}=VALUE")
-        return typed
+            prompt = f"{unfit}\n{name}: "
+        way = f"export {declaration.get('env')}=…" if is_hidden else f"add --set {name}=VALUE"
+        raise InputError(f"input `{name}` is missing", hint=way)
 
     def _is_missing(self, name: str, declaration: JsonObject) -> bool:
         variable = declaration.get("env")
@@ -99,6 +96,12 @@ def questions(
     return Questions(
         given=given, environ=environ, is_interactive=answers.is_interactive, read=answers.read
     )
+
+
+def ask_secrets(plans: Sequence[Plan], environ: MutableMapping[str, str], answers: Answers) -> None:
+    """Ask for the sensitive inputs of plans that no variable gives: no run has recorded them."""
+    for plan in plans:
+        questions({}, environ, answers).ask(sensitive_inputs(plan))
 
 
 def _explain(name: str, declaration: JsonObject) -> str:

@@ -1,14 +1,18 @@
 """`runbook resume`: go on with a run after its last completed step."""
 
+from dataclasses import replace
+
 import click
 
 from runbook.app import App, open_app
 from runbook.cli.answers import Answers, check_steps_exist, parse_verdicts
 from runbook.cli.driving import drive
+from runbook.cli.inputs import ask_secrets
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.events import Outcome
 from runbook.core.plan import Plan
 from runbook.engine.ledger import Recorded
+from runbook.engine.standing import Standing
 from runbook.errors import ConfirmationMissing, ExitStatus, UsageError
 from runbook.report.amendment import amendment_lines
 
@@ -56,6 +60,8 @@ def resume(
       runbook resume --amend
     """
     settings = options.settings()
+    environ = dict(settings.environ)
+    settings = replace(settings, environ=environ)
     answers = Answers(
         user=settings.user,
         is_interactive=settings.is_interactive,
@@ -70,6 +76,8 @@ def resume(
         _refuse_given_up(run)
         check_steps_exist(answers.verdicts, run.plan)
         amended = _amended(options, app, run, answers) if is_amending else None
+        if run.standing is not Standing.FINISHED:
+            ask_secrets([amended or run.plan, *_undone_plans(app, run)], environ, answers)
         return _resume(options, app, run, answers, amended)
 
 
@@ -92,6 +100,11 @@ def _amended(options: Options, app: App, run: Recorded, answers: Answers) -> Pla
         "nobody agreed to the amended plan, and nothing has run",
         hint=f"runbook resume {run.run_id} --amend --yes",
     )
+
+
+def _undone_plans(app: App, run: Recorded) -> list[Plan]:
+    """The plan of the run that this one undoes, whose finally steps are this one's last."""
+    return [app.ledger.recorded(run.state.undone.run_id).plan] if run.state.undone else []
 
 
 def _resume(

@@ -8,7 +8,7 @@ import click
 from runbook.app import open_app
 from runbook.cli.answers import Answers
 from runbook.cli.driving import drive
-from runbook.cli.inputs import parse_assignments, questions
+from runbook.cli.inputs import ask_secrets, parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.plan import JsonObject
 from runbook.engine.ledger import Recorded
@@ -58,6 +58,8 @@ def rollback(
 
     with open_app(settings) as app:
         run = app.ledger.undoable(run_id)
+        if not app.ledger.is_undone(run):
+            ask_secrets([run.plan], environ, answers)
         status = drive(
             options,
             app,

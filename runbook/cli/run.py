@@ -8,7 +8,7 @@ import click
 from runbook.app import open_app
 from runbook.cli.answers import Answers
 from runbook.cli.driving import drive
-from runbook.cli.inputs import parse_assignments, questions
+from runbook.cli.inputs import ask_secrets, parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus
@@ -71,6 +71,7 @@ def run(
                 environment=environment,
                 vars_files=vars_files,
             )
+            ask_secrets([plan], environ, answers)
             answers.confirm_environment(plan)
             return app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
 

@@ -36,25 +36,39 @@ class Evaluator(Protocol):
 def fetch_secrets(
     plan: Plan, environ: Mapping[str, str], known: Mapping[str, Secret] | None = None
 ) -> dict[str, Secret]:
-    """Every secret of a plan and of its rollback, from where it says; raises SecretMissing.
+    """Every secret of a plan and of its rollback, from where it says.
 
     One that is not required, and not there, is left out. One that cannot be had now, and was had a
     moment ago, is what it was: `known`.
+
+    Raises:
+        SecretMissing: names all that cannot be had.
     """
     planned = dict(plan.secrets)
     if plan.on_failure:
         planned |= {k: v for k, v in plan.on_failure.plan.secrets.items() if k not in planned}
     found: dict[str, Secret] = {}
+    missing: list[SecretMissing] = []
     for name, source in planned.items():
         try:
             secret = fetch_secret(name.removeprefix(SENSITIVE_INPUT), source, environ)
-        except SecretMissing:
-            if not known or name not in known:
-                raise
-            secret = known[name]
+        except SecretMissing as error:
+            secret = (known or {}).get(name)
+            missing += [] if secret else [error]
         if secret is not None:
             found[name] = secret
+    if missing:
+        raise SecretMissing("; ".join(e.message for e in missing), hint=_ways_to_give(missing))
     return found
+
+
+def _ways_to_give(missing: Sequence[SecretMissing]) -> str:
+    """What to type before the same command, a line each; variables in one."""
+    hints = dict.fromkeys(error.hint for error in missing if error.hint)
+    exports = [hint.removeprefix("export ") for hint in hints if hint.startswith("export ")]
+    ways = [f"export {' '.join(exports)}"] if exports else []
+    ways += [hint for hint in hints if not hint.startswith("export ")]
+    return "\n".join([*ways, "then run the same command again"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from runbook.language.effects import (
 )
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator
-from runbook.language.inputs import declared_defaults
+from runbook.language.inputs import SENSITIVE_INPUT, declared_defaults
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval
 from runbook.language.secrecy import holds_secret
@@ -35,8 +35,6 @@ from runbook.language.source import Node
 from runbook.registry import Registry
 from runbook.units import parse_duration_s
 
-SENSITIVE_INPUT = "input:"
-"""Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
 SECRET_TIMEOUT_S = 10.0
 """How long a command that prints a secret may take, unless its `timeout` says otherwise."""
 

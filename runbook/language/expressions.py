@@ -267,8 +267,8 @@ class Evaluator:
 
     def truth(self, expression: str, scope: Mapping[str, object]) -> bool:
         """Whether a bare expression holds; raises ParametersInvalid."""
-        value, is_secret = self._evaluate(expression, scope)
-        if is_secret:
+        value, origin = self._evaluate(expression, scope)
+        if origin:
             raise _invalid(expression, "depends on a secret")
         if not isinstance(value, bool):
             raise _invalid(expression, f"expected true or false, found `{as_text(value)[:80]}`")
@@ -280,31 +280,31 @@ class Evaluator:
         except Unclosed as error:
             raise _invalid(error.fragment, str(error)) from None
         if len(pieces) == 1 and isinstance(pieces[0], Expression):
-            value, is_secret = self._evaluate(pieces[0].text, scope)
-            return _conceal(value) if is_secret else value
-        texts, has_secret = [], False
+            value, origin = self._evaluate(pieces[0].text, scope)
+            return _conceal(value, origin) if origin else value
+        texts, origins = [], []
         for piece in pieces:
             if isinstance(piece, str):
                 texts.append(piece)
                 continue
-            value, is_secret = self._evaluate(piece.text, scope)
+            value, origin = self._evaluate(piece.text, scope)
             texts.append(as_text(value))
-            has_secret = has_secret or is_secret
+            origins += [origin] if origin else []
         joined = "".join(texts)
         if len(joined) > MAX_RESULT_CHARACTERS:
             raise _invalid(text[:80], "the result is too large")
-        return Secret(joined) if has_secret else joined
+        return Secret(joined, ", ".join(dict.fromkeys(origins))) if origins else joined
 
-    def _evaluate(self, expression: str, scope: Mapping[str, object]) -> tuple[Json, bool]:
-        """An expression's value in the clear, and whether that is a secret."""
+    def _evaluate(self, expression: str, scope: Mapping[str, object]) -> tuple[Json, str]:
+        """An expression's value in the clear, and which secrets it comes from: mostly none."""
         from jinja2 import UndefinedError
 
         try:
             compiled, used = self._compile(expression)
-            is_secret = any(_has_secret(_find(scope, name.parts)) for name in used)
+            origins = [origin for name in used for origin in _origins(scope, name)]
             names = {name.parts[0] for name in used}
             value = compiled({name: _reveal(scope[name]) for name in names if name in scope})
-            return _plain(value), is_secret
+            return _plain(value), ", ".join(dict.fromkeys(origins))
         except UndefinedError as error:
             raise _invalid(expression, str(error.message or "a name has no value")) from None
         except (ExpressionInvalid, ArithmeticError, TypeError, ValueError) as error:
@@ -331,8 +331,11 @@ def _find(scope: Mapping[str, object], parts: Sequence[str]) -> object:
     return found
 
 
-def _has_secret(value: object) -> bool:
-    return any(isinstance(leaf, Secret) for leaf in _leaves(value))
+def _origins(scope: Mapping[str, object], name: Reference) -> Iterator[str]:
+    """What the secrets that a name leads to are, or were computed from."""
+    for leaf in _leaves(_find(scope, name.parts)):
+        if isinstance(leaf, Secret):
+            yield leaf.origin or str(name)
 
 
 def _leaves(value: object) -> Iterator[object]:
@@ -358,14 +361,14 @@ def _reveal(value: object) -> object:
             return value
 
 
-def _conceal(value: Json) -> Any:
+def _conceal(value: Json, origin: str) -> Any:
     match value:
         case list():
-            return [_conceal(item) for item in value]
+            return [_conceal(item, origin) for item in value]
         case dict():
-            return {key: _conceal(item) for key, item in value.items()}
+            return {key: _conceal(item, origin) for key, item in value.items()}
         case _:
-            return Secret(as_text(value))
+            return Secret(as_text(value), origin)
 
 
 def _plain(value: Any) -> Json:

@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from runbook.core.plan import Json, JsonObject
+from runbook.core.plan import Json, JsonObject, Plan
 from runbook.errors import InputError
 from runbook.language.diagnostics import count, did_you_mean, one_of
 from runbook.secret import Secret
 from runbook.units import parse_duration_s, parse_fraction, parse_size_bytes
 
+SENSITIVE_INPUT = "input:"
+"""Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
 INPUT_TYPES = (
     *("string", "integer", "number", "fraction", "boolean"),
     *("duration", "bytes", "choice", "path", "url"),
@@ -36,6 +38,8 @@ def read_inputs(
         if declaration.get("sensitive"):
             if text is None and declaration.get("required", True):
                 missing.append(name)
+            elif text is not None and (unfit := misfit(declaration, text)):
+                problems.append(f"input `{name}` ({origin}): {unfit}")
             continue
         if text is not None:
             try:
@@ -78,6 +82,43 @@ def check_inputs(declarations: JsonObject, values: Mapping[str, Any]) -> JsonObj
             checked[name] = None
     _raise_all(declarations, missing, problems)
     return checked
+
+
+def misfit(declaration: JsonObject, text: str, *, is_hidden: bool = True) -> str | None:
+    """Why an input does not take a text, which is not quoted if it is hidden; absent: it does."""
+    try:
+        parse_text(declaration, text)
+    except ValueError as error:
+        said = str(error)
+        return f"{said.partition(', found ')[0]}, found another value" if is_hidden else said
+    return None
+
+
+def sensitive_inputs(plan: Plan) -> JsonObject:
+    """The declarations of the inputs of a plan and of its rollback that are secrets."""
+    plans = [plan.on_failure.plan, plan] if plan.on_failure else [plan]
+    return {
+        name: declaration
+        for each in plans
+        for name, declaration in _declared(each.input_types).items()
+        if declaration.get("sensitive")
+    }
+
+
+def check_sensitive(plan: Plan, secrets: Mapping[str, Secret]) -> None:
+    """Check what was fetched for sensitive inputs against their declarations.
+
+    Raises:
+        InputError: names all that do not fit, and quotes none.
+    """
+    declarations = sensitive_inputs(plan)
+    problems = [
+        f"input `{name}` ({declaration.get('env')}): {unfit}"
+        for name, declaration in _declared(declarations).items()
+        if (secret := secrets.get(SENSITIVE_INPUT + name))
+        and (unfit := misfit(declaration, secret.reveal()))
+    ]
+    _raise_all(declarations, [], problems)
 
 
 def recorded_inputs(declarations: JsonObject, recorded: JsonObject) -> JsonObject:

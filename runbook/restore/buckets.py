@@ -111,8 +111,6 @@ class _Keeper:
         if content.exists():
             return True
         try:
-            if sha256_of(older) != older.name:
-                return False
             content.hardlink_to(older)
         except FileExistsError:
             return True

@@ -91,8 +91,13 @@ def check_startable(command: Command, environment: Mapping[str, str]) -> None:
             hint="install it, or set `PATH` so that it is found",
         )
     # One NUL would end the string early in the kernel; Python refuses with a bare ValueError.
-    if any("\0" in text for text in (*command.argv, *environment, *environment.values())):
-        raise Unfit(f"an argument or variable of `{program}` holds a NUL character")
+    if any("\0" in text for text in command.argv):
+        raise Unfit(f"an argument of `{program}` holds a NUL character")
+    for name, text in environment.items():
+        if "\0" in name + text:
+            value = command.environment.get(name)
+            origin = f", from `{value.origin}`," if isinstance(value, Secret) else ""
+            raise Unfit(f"variable `{name}` of `{program}`{origin} holds a NUL character")
 
 
 def unstartable(command: Command, error: OSError) -> Unfit:

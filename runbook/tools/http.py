@@ -5,6 +5,7 @@ What an answer means is not judged here; only whether there was one, and if not,
 
 import errno
 import json
+import re
 import socket
 import ssl
 import time
@@ -18,6 +19,7 @@ from runbook.secret import Secret
 from runbook.units import format_duration
 
 _BODY_LIMIT_BYTES = 4 << 20
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _OURS = frozenset(
     {
         *(errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
@@ -77,7 +79,7 @@ def ask(request: Request) -> Answer | NoAnswer:
     """Send a request and wait for the answer; redirects are not followed, proxies not used.
 
     Raises:
-        ParametersInvalid: the URL is none.
+        ParametersInvalid: the URL is none, or a header cannot be sent.
     """
     import httpx
 
@@ -98,10 +100,7 @@ def ask(request: Request) -> Answer | NoAnswer:
 def _exchange(request: Request, started_s: float) -> Answer:
     import httpx
 
-    headers = {
-        name: value.reveal() if isinstance(value, Secret) else value
-        for name, value in request.headers.items()
-    }
+    headers = [(name.encode(), _header(name, value)) for name, value in request.headers.items()]
     # Without trust_env=False a proxy meant for the world outside would be asked for localhost.
     verify = _trusted() if request.url.lower().startswith("https:") else False
     with (
@@ -117,6 +116,23 @@ def _exchange(request: Request, started_s: float) -> Answer:
                 break
         seconds = time.monotonic() - started_s
         return Answer(status=response.status_code, body=bytes(body), seconds=seconds)
+
+
+def _header(name: str, value: str | Secret) -> bytes:
+    """A header's value as it is sent; raises ParametersInvalid, which never quotes it."""
+    text = value.reveal() if isinstance(value, Secret) else value
+    whose = f"`{value.origin}`" if isinstance(value, Secret) and value.origin else "its value"
+    fault = "a line break or another control character" if _CONTROL.search(text) else ""
+    fault = fault or ("blanks around it" if text != text.strip() else "")
+    fault = fault or ("a character beyond Latin-1" if max(text, default="") > "\xff" else "")
+    if not fault:
+        return text.encode("latin-1")
+    raise ParametersInvalid(
+        f"header `{name}` cannot be sent: {whose} holds {fault}",
+        hint="mend it where it comes from: a file may end in more than one line end",
+        changed=False,
+        is_retryable=False,
+    )
 
 
 @cache

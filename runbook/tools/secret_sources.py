@@ -11,31 +11,42 @@ from runbook.core.plan import PlannedSecret
 from runbook.errors import SecretMissing
 from runbook.secret import Secret
 
-_AGAIN = "then run the same command again"
-
 
 def fetch_secret(name: str, source: PlannedSecret, environ: Mapping[str, str]) -> Secret | None:
     """The secret of that name; None where it is neither there nor required.
 
     Raises:
-        SecretMissing: it is empty, or cannot be had; the message never holds any of it.
+        SecretMissing: it is empty, unusable, or cannot be had; the message never holds any of it.
     """
     match source.provider:
         case "env":
-            value = environ.get(source.reference, "")
-            missing = f"the variable `{source.reference}` is not set"
-            hint = f"export {source.reference}=…, {_AGAIN}"
+            variable = f"the variable `{source.reference}`"
+            value, missing = environ.get(source.reference, ""), f"{variable} is not set"
+            if not _is_text(value):
+                value, missing = "", f"{variable} is not UTF-8 text"
+            hint = f"export {source.reference}=…"
         case "file":
             value, missing = _read(Path(source.reference))
-            hint = f"put the secret into {source.reference}, {_AGAIN}"
+            hint = f"put the secret into {source.reference}"
         case _:
             value, missing = _printed(source, environ)
-            hint = f"see that `{source.argv[0]}` prints the secret, {_AGAIN}"
+            hint = f"see that `{source.argv[0]}` prints the secret"
+    if "\0" in value:
+        raise SecretMissing(f"secret `{name}` is unusable: it holds a NUL character", hint=hint)
     if value:
         return Secret(value)
-    if not source.is_required:
+    if not source.is_required and missing.endswith("is not set"):
         return None
     raise SecretMissing(f"secret `{name}` is missing: {missing}", hint=hint)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it was UTF-8: the bytes of a variable that are not become lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[str, str]:
@@ -75,7 +86,7 @@ def _printed(source: PlannedSecret, environ: Mapping[str, str]) -> tuple[str, st
     if process.returncode != 0:
         return "", f"{program} ended with status {process.returncode}"
     try:
-        return printed.decode().removesuffix("\n"), f"{program} printed nothing"
+        return printed.decode().removesuffix("\n").removesuffix("\r"), f"{program} printed nothing"
     except UnicodeDecodeError:
         return "", f"what {program} printed is not UTF-8 text"
 

@@ -190,6 +190,31 @@ def test_a_sensitive_input_is_a_secret_and_never_given_by_a_flag(compile_text: C
     assert "1234" not in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("declaration", "value", "expected"),
+    [
+        ("type: integer", "hunter2", "expected a whole number"),
+        ("type: integer, maximum: 9", "1234567", "expected at most `9`"),
+        ("type: choice, choices: [a, b]", "hunter2", "expected `a` or `b`"),
+        ('type: string, pattern: "[a-z]+"', "hunter2", "expected text that matches `[a-z]+`"),
+        ("type: url", "hunter2", "expected a URL such as https://example.org"),
+    ],
+)
+def test_a_sensitive_input_is_checked_as_others_are_and_never_quoted(
+    compile_text: Compile, declaration: str, value: str, expected: str
+) -> None:
+    text = HEAD + (
+        f"inputs: {{pin: {{{declaration}, sensitive: true, env: PIN}}}}\n"
+        "steps:\n  - {id: a, uses: command,\n"
+        "     with: {argv: [x], environment: {P: '${{ inputs.pin }}'}}}\n"
+    )
+
+    with pytest.raises(InputError) as raised:
+        compile_text(text, environ={"PIN": value})
+
+    assert raised.value.message == f"input `pin` (PIN): {expected}, found another value"
+
+
 def test_resources_and_secrets_keep_the_folder_that_names_them(compile_text: Compile) -> None:
     plan = compile_text(HEAD + "resources: {db: {sqlite: {path: own.db}}}\nsteps:\n" + LOOK)
 

@@ -22,6 +22,7 @@ import pexpect  # type: ignore[import-untyped]  # it brings no types
 import pytest
 
 from runbook.cli.demo import make_workspace
+from runbook.core.events import ApprovalRequested, Event
 from runbook.core.journal import Batch, RunFilter
 from runbook.stores.sqlite import SqliteJournal
 from runbook.tools.supervisor import start_time_of
@@ -159,7 +160,7 @@ class Place:
                     Batch(
                         run_id=run_id,
                         expected_seq=0,
-                        events=tuple(replace(event, at=event.at - by) for event in events),
+                        events=tuple(_older(event, by) for event in events),
                         ids=tuple(f"aged-{number}-{at}" for at in range(len(events))),
                     )
                 ]
@@ -193,6 +194,13 @@ class Place:
         for record in self.state.glob("processes/*.json"):
             process = json.loads(record.read_text())
             _kill_session(int(process["pid"]), str(process["started_at"]))
+
+
+def _older(event: Event, by: timedelta) -> Event:
+    older = replace(event, at=event.at - by)
+    if isinstance(older, ApprovalRequested) and older.expires_at:
+        return replace(older, expires_at=older.expires_at - by)
+    return older
 
 
 def _kill_session(leader: int, began: str) -> None:
