@@ -2,11 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from benchmarks.diagnostics import compare
 from runbook.language.checking import validate
+from runbook.language.diagnostics import render_all
+from runbook.language.reading import read_source
 from runbook.registry import discover
+from tests.language.generated import editor_of, schema_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -67,3 +73,36 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     missing = [link for link in links if not (page.parent / link).exists()]
 
     assert not missing
+
+
+MISTAKES: list[dict[str, Any]] = yaml.safe_load((compare.HERE / "mistakes.yaml").read_text())
+COMPARISON = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake["name"])
+def test_we_say_of_a_mistake_what_the_comparison_says_that_we_say(
+    mistake: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("project.yaml").write_text(compare.PROJECT)
+    path = Path("deploy.yaml")
+    path.write_text(mistake["files"]["runbook"])
+
+    found = validate(path, registry=discover())
+    said = render_all(found)
+    verdict = compare.verdict(int(any(f.is_error for f in found)), said, mistake["culprit"])
+    source = read_source(path)
+    is_fit = not source.diagnostics and editor_of(schema_of("runbook"))(source.root.value)
+
+    (row,) = [line for line in COMPARISON.splitlines() if line.startswith(f"| {mistake['name']} |")]
+    _, _, ours, schema_alone, *_ = [cell.strip() for cell in row.split("|")]
+    assert ours == verdict
+    assert (schema_alone == "–") is is_fit
+    if mistake is MISTAKES[0]:
+        assert said.split("\n\n", 1)[0] in COMPARISON
+
+
+def test_the_comparison_has_a_row_for_each_mistake() -> None:
+    rows = [line for line in COMPARISON.splitlines() if line.startswith("| ")]
+
+    assert len(rows) - 1 == len(MISTAKES) == 12
