@@ -100,9 +100,11 @@ def svg(chart: Chart) -> str:
         columns.append(_Column(chart.rollback, left.right + 3 * _GAP_X))
     width = columns[-1].right + _MARGIN
     height = max(column.bottom for column in columns) + _MARGIN
-    parts = [part for column in columns for part in column.drawing()]
+    parts = [part for column in columns for part in column.edges()]
     if chart.rollback:
         parts += _between(columns[0], columns[1])
+    # Last, so that no line crosses what is written in them.
+    parts += [part for column in columns for part in column.boxes()]
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return "\n".join(
         [
@@ -148,7 +150,7 @@ class _Column:
         middle = (self.left + self.right - _WIDTH) / 2
         return sum(above) / len(above) if above else middle
 
-    def drawing(self) -> Iterator[str]:
+    def edges(self) -> Iterator[str]:
         name = _escaped(self.chart.name)
         yield f'<text class="title" x="{self.left}" y="{_MARGIN + 8}">{name}</text>'
         for box in self.chart.boxes:
@@ -159,6 +161,8 @@ class _Column:
                     f'<path class="flow" marker-end="url(#tip)" d="M{from_x + _WIDTH / 2:g} '
                     f'{from_y + _HEIGHT:g}L{x + _WIDTH / 2:g} {y:g}"/>'
                 )
+
+    def boxes(self) -> Iterator[str]:
         for box in self.chart.boxes:
             yield from _box(box, *self.places[box.id])
 

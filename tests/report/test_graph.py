@@ -54,6 +54,7 @@ def test_every_box_lies_in_the_picture_and_on_no_other(main: Chart, back: Chart 
     text = svg(chart)
     root = ElementTree.fromstring(text)
 
+    assert text.rfind("<path") < text.find("<rect")
     found = rectangles(text)
     assert len(found) == len(main.boxes) + (len(back.boxes) if back else 0)
     for x, y, width, height in found:
