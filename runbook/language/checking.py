@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runbook.errors import InputError
+from runbook.language.conditions import check_conditions
 from runbook.language.declarations import check_bundle, check_declarations
 from runbook.language.diagnostics import Diagnostic, InvalidRunbook, did_you_mean, in_order
 from runbook.language.document import Bundle, Document, read_bundle
@@ -121,6 +122,7 @@ def _check(document: Document, undone: Document | None, rollback: Document | Non
     names.check()
     check_unset(document, names.uses)
     check_rules(document, undone)
+    check_conditions(document)
     warn_of_doubts(document, rollback)
     if not any(found.is_error for found in document.source.diagnostics):
         warn_of_unused(document, names.used_inputs)

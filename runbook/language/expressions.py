@@ -224,11 +224,11 @@ def guards_of(expression: str) -> frozenset[str]:
     return _sure(parse(expression), is_true=True)
 
 
-def conjuncts(expression: str) -> list["nodes.Expr"]:
-    """What must each hold for a condition to hold; raises ExpressionInvalid."""
+def conjuncts(tree: "nodes.Expr") -> list["nodes.Expr"]:
+    """What must each hold for a condition to hold."""
     from jinja2 import nodes
 
-    pending, found = [parse(expression)], []
+    pending, found = [tree], []
     while pending:
         node = pending.pop()
         if isinstance(node, nodes.And):

@@ -134,8 +134,9 @@ FINDINGS: dict[str, str] = {
     "RB451": "An input is declared and never used.",
     "RB452": "A `when` does not depend on anything: the step always runs, or never.",
     "RB453": (
-        "A `when` compares a name with what it never is: a choice that the input does not have, "
-        "a status that there is not, text where the name is true or false."
+        "A condition can never hold, in `when` or `assert`: a name is compared with what it never "
+        "is (a choice that the input does not have, a status that there is not, text where it is "
+        "a number, what lies outside its bounds), or its parts exclude each other."
     ),
     "RB454": (
         "A step says that it `changes` a resource, and the rollback has no step that restores "

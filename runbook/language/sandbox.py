@@ -5,6 +5,7 @@ attributes but the keys of mappings, so nothing of Python can be reached.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -106,6 +107,8 @@ def _refuse(tree: "nodes.Expr") -> None:
         pending.extend(node.iter_child_nodes())
         if isinstance(node, nodes.Call):
             raise ExpressionInvalid("calls are not allowed", "use a filter, such as `x | lower`")
+        if isinstance(node, nodes.Const) and node.value in (math.inf, -math.inf):
+            raise ExpressionInvalid("a number in it is too large")
         if isinstance(node, nodes.Pow):
             raise ExpressionInvalid("`**` is not allowed")
         if isinstance(node, nodes.Filter) and node.name not in allowed.filters:

@@ -6,7 +6,7 @@ from runbook.language.document import Document, Step
 from runbook.language.effects import after_step
 from runbook.language.expressions import conjuncts, guards_of
 from runbook.language.names import Use
-from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.sandbox import ExpressionInvalid, parse
 
 
 def check_unset(document: Document, uses: Sequence[Use]) -> None:
@@ -60,8 +60,8 @@ def _implies(use: Use, target: Step) -> bool:
     if use.step is None or use.step.when is None or target.when is None:
         return False
     try:
-        own = conjuncts(use.step.when)
-        return all(part in own for part in conjuncts(target.when))
+        own = conjuncts(parse(use.step.when))
+        return all(part in own for part in conjuncts(parse(target.when)))
     except ExpressionInvalid:
         return True
 

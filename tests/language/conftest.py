@@ -112,6 +112,13 @@ class RunCommand(Spec):
         return self
 
 
+class Assert(Spec):
+    """Fail unless something holds."""
+
+    that: bool
+    """What must hold."""
+
+
 class Confirm(Spec):
     """Ask a person."""
 
@@ -169,6 +176,7 @@ def _kind(spec: type[Spec], outputs: type[Outputs], **fields: Any) -> StepKind[A
 
 _CHANGES = {"effect": Effect.CHANGES, "rerun": Rerun.PROBE, "probe": _never}
 KINDS: dict[str, StepKind[Any, Any]] = {
+    "assert": _kind(Assert, Nothing),
     "backup_db": _kind(BackupDb, Backup, backs_up="database"),
     "checkout": _kind(Checkout, Nothing, **_CHANGES),
     "command": _kind(
