@@ -1,13 +1,12 @@
 """Declarations that must fit: inputs with their own bounds, a way back with its runbook."""
 
-import re
-
 from runbook.core.plan import Json, JsonObject
 from runbook.language.diagnostics import did_you_mean
 from runbook.language.document import Bundle, Declared, Document
 from runbook.language.expressions import has_expression
 from runbook.language.hints import type_hint
 from runbook.language.inputs import check_value
+from runbook.language.patterns import PatternInvalid, compiled
 from runbook.language.shape import shown
 from runbook.language.source import Node, Source
 
@@ -25,10 +24,9 @@ def _check_input(name: str, declared: Declared, declaration: JsonObject) -> None
     pattern = node.get("pattern")
     if pattern and isinstance(pattern.value, str):
         try:
-            re.compile(pattern.value)
-        except (re.error, RecursionError, OverflowError) as error:
-            message = f"`{pattern.value}` is no regular expression: {error}"
-            source.error("RB407", message, pattern.span)
+            compiled(pattern.value)
+        except PatternInvalid as error:
+            source.error("RB407", str(error), pattern.span)
             return
     if declaration.get("sensitive", False) is not False:
         _check_sensitive(name, declared)
@@ -161,6 +159,6 @@ def _check_given(main: Document, node: Node, declared: Declared) -> None:
         return
     try:
         check_value(declaration, value)
-    except (ValueError, re.error) as error:
-        said = f"`{declared.entry.key}`: {_as_written(main.source, ValueError(str(error)), node)}"
+    except ValueError as error:
+        said = f"`{declared.entry.key}`: {_as_written(main.source, error, node)}"
         main.source.error("RB410", said, node.span)

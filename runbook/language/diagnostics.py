@@ -1,5 +1,6 @@
 """Findings in a document: what they hold, how they are shown. What they mean: findings.py."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,7 +49,11 @@ class Diagnostic:
     end_column: int = 1
     """One past the last character."""
     source_line: str = field(default="", compare=False)
-    """The line of text, for showing it."""
+    """The line of text, for showing it; of a long one a piece."""
+    source_column: int = field(default=1, compare=False)
+    """Where that begins in the line."""
+    is_cut: bool = field(default=False, compare=False)
+    """Whether the line goes on behind it."""
 
     @property
     def is_error(self) -> bool:
@@ -103,16 +108,14 @@ def render(diagnostic: Diagnostic) -> str:
     gutter = " " * len(str(diagnostic.line))
     lines = [
         f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}",
-        f"{gutter}--> {diagnostic.file}:{diagnostic.line}:{diagnostic.column}",
+        f"{gutter}--> {visible(diagnostic.file)}:{diagnostic.line}:{diagnostic.column}",
     ]
-    text = diagnostic.source_line
-    if text.strip():
-        before, marked = _split(diagnostic)
-        carets = "^" * max(1, _width(marked, _width(before, 0)) - _width(before, 0))
+    if diagnostic.source_line.strip():
+        text, before, marked = _shown(diagnostic)
         lines += [
             f"{gutter} |",
-            f"{diagnostic.line} | {_shown(text)}",
-            f"{gutter} | {' ' * _width(before, 0)}{carets}",
+            f"{diagnostic.line} | {text}",
+            f"{gutter} | {' ' * _width(before)}{'^' * max(1, _width(marked))}",
         ]
     if diagnostic.hint:
         lines.append(f"{gutter} = help: {diagnostic.hint}")
@@ -161,32 +164,60 @@ def one_of(names: Iterable[str]) -> str:
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
-def _split(diagnostic: Diagnostic) -> tuple[str, str]:
-    """What stands before the carets, and what they mark, on the first line."""
-    text = diagnostic.source_line
-    start = diagnostic.column - 1
+def visible(text: str) -> str:
+    """A text with its characters that nobody sees, or that a terminal would obey, as escapes."""
+    return _INVISIBLE.sub(_escape, text)
+
+
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180e"
+    "\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "|(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d"  # which joins emoji to one
+)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    if number < 0xA0:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _shown(diagnostic: Diagnostic) -> tuple[str, str, str]:
+    """The source line as a terminal shows it, what of it stands before the carets, and what they
+    mark."""
+    piece = diagnostic.source_line.rstrip()
+    start = diagnostic.column - diagnostic.source_column
     is_one_line = diagnostic.end_line == diagnostic.line
-    end = diagnostic.end_column - 1 if is_one_line else len(text.rstrip())
-    return text[:start].ljust(start), text[start : max(start, end)]
+    end = max(start, diagnostic.end_column - diagnostic.source_column) if is_one_line else None
+    cut = "…" if diagnostic.source_column > 1 else ""
+    before = _spread(cut + piece[:start].ljust(start))
+    until = _spread(piece[start:end], _width(before))
+    text = before.rstrip() if not piece[start:] else before + until
+    if end is not None:
+        text += _spread(piece[end:], _width(text))
+    return text + "…" * diagnostic.is_cut, before, until
 
 
-def _shown(text: str) -> str:
-    """The line with its tabs spread, as `_width` counts them."""
-    shown = ""
-    for character in text.rstrip():
-        at = _width(shown, 0)
-        shown += " " * (_TAB - at % _TAB) if character == "\t" else character
-    return shown
-
-
-def _width(text: str, start: int) -> int:
-    """The terminal column after the text, which begins at column `start`."""
-    column = start
-    for character in text:
-        if character == "\t":
-            column += _TAB - column % _TAB
-        elif unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Cf"):
-            continue
+def _spread(text: str, column: int = 0) -> str:
+    """Text that begins in a column of a terminal, its tabs and what is invisible written out."""
+    spread = ""
+    for part in re.split("(\t)", text):
+        if part == "\t":
+            shown = " " * (_TAB - column % _TAB)
         else:
-            column += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-    return column
+            shown = visible(part)
+        column += _width(shown)
+        spread += shown
+    return spread
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    width = 0
+    for character in text:
+        if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Cf"):
+            continue
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return width

@@ -10,6 +10,7 @@ from typing import Any
 from runbook.core.plan import Json, JsonObject, Plan
 from runbook.errors import InputError
 from runbook.language.diagnostics import count, did_you_mean, one_of
+from runbook.language.patterns import matches
 from runbook.secret import Secret
 from runbook.units import parse_duration_s, parse_fraction, parse_size_bytes
 
@@ -185,7 +186,7 @@ def _checked_text(declaration: JsonObject, kind: str, text: str) -> str:
     if kind == "path" and (not text or "\0" in text):
         raise ValueError("expected a path, found nothing")
     pattern = declaration.get("pattern")
-    if isinstance(pattern, str) and not re.fullmatch(pattern, text):
+    if isinstance(pattern, str) and not matches(pattern, text):
         raise ValueError(f"expected text that matches `{pattern}`, found `{text}`")
     return text
 

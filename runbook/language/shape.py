@@ -314,10 +314,8 @@ def shown(source: Source, node: Node) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text with what nobody sees made visible."""
-    return "".join(
-        f"\\u{ord(c):04x}" if category(c) in ("Cf", "Zs") and c != " " else c for c in text
-    )
+    """A text with its blanks that are no plain spaces made visible."""
+    return "".join(f"\\u{ord(c):04x}" if category(c) == "Zs" and c != " " else c for c in text)
 
 
 def _key_span(source: Source, path: Sequence[Any], node: Node) -> Span:

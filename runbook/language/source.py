@@ -3,7 +3,6 @@
 How the tree is made: reading.py.
 """
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 
 from runbook.core.plan import Json
-from runbook.language.diagnostics import ERROR, WARNING, Diagnostic, Span
+from runbook.language.diagnostics import ERROR, WARNING, Diagnostic, Span, visible
+
+_SHOWN = 240
+"""Characters of a line that a finding shows at most."""
+_BEFORE = 80
+"""How many of them stand before the place, in a line that is longer."""
 
 HIDDEN = "[hidden]"
 KEYS_OF_SECRETS = ("env", "file", "command", "timeout")
@@ -137,7 +141,8 @@ class Source:
             if not mask.line <= found.line <= mask.end_line:
                 continue
             start, end = _columns(mask, found.line, self.lines[found.line - 1])
-            line = line[:start] + "*" * len(line[start:end]) + line[end:]
+            first, last = (max(0, at + 1 - found.source_column) for at in (start, end))
+            line = line[:first] + "*" * len(line[first:last]) + line[last:]
             for word in set(_WORD.findall(self.lines[found.line - 1][start:end])) - KNOWN_KEYS:
                 message = message.replace(word, HIDDEN)
                 hint = hint and hint.replace(word, HIDDEN)
@@ -147,17 +152,21 @@ class Source:
         self, code: str, severity: str, message: str, span: Span, hint: str | None
     ) -> Diagnostic:
         line = self.lines[span.line - 1] if 0 < span.line <= len(self.lines) else ""
+        start = max(0, min(span.column - 1 - _BEFORE, len(line) - _SHOWN))
+        piece = line[start : start + _SHOWN]
         found = Diagnostic(
             code=code,
             severity=severity,
-            message=_visible(message),
-            hint=_visible(hint) if hint else hint,
+            message=visible(message),
+            hint=visible(hint) if hint else hint,
             file=self.file,
             line=span.line,
             column=span.column,
             end_line=span.end_line,
             end_column=span.end_column,
-            source_line=line,
+            source_line=piece,
+            source_column=start + 1,
+            is_cut=start + _SHOWN < len(line),
         )
         return self._without_masked(found)
 
@@ -183,16 +192,6 @@ class Source:
         return replace(
             span, line=line, column=column, end_line=line, end_column=column + len(fragment)
         )
-
-
-def _visible(text: str) -> str:
-    """A text with its control characters, which quoted text may hold, as escapes: a terminal
-    would obey them.
-    """
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
-
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def _columns(mask: Span, number: int, line: str) -> tuple[int, int]:
