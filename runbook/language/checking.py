@@ -124,8 +124,7 @@ def _check(document: Document, undone: Document | None, rollback: Document | Non
     check_rules(document, undone)
     check_conditions(document)
     warn_of_doubts(document, rollback)
-    if not any(found.is_error for found in document.source.diagnostics):
-        warn_of_unused(document, names.used_inputs)
+    warn_of_unused(document, names.used_inputs)
 
 
 def _check_refusals(document: Document, registry: Registry) -> None:

@@ -19,6 +19,7 @@ from runbook.language.inputs import check_value, measure
 
 _NUMBERS = ("integer", "number", "fraction", "duration", "bytes")
 _MEASURES = ("fraction", "duration", "bytes")
+_MOST = 1e300
 _OTHER_TEXT = "\0"
 """Stands for all text that a condition does not speak of."""
 
@@ -107,7 +108,7 @@ def _of_number(
         most = min(most, _number(word, declaration.get("maximum", most)))
     except ValueError:
         return None  # which is reported where it is declared
-    known = [each for each in constants if isinstance(each, int | float) and math.isfinite(each)]
+    known = [each for each in constants if isinstance(each, int | float) and abs(each) < _MOST]
     bounds = [each for each in (least, most) if math.isfinite(each)]
     marks = sorted({float(each) for each in (*known, *bounds, 0)})
     tried = [near for mark in marks for near in (mark - 1, mark, mark + 1)]

@@ -1,7 +1,16 @@
 """What can only be doubtful in a runbook: warnings. Doubtful conditions: conditions.py."""
 
-from runbook.language.document import Document
+import re
+from difflib import get_close_matches
+
+from runbook.language.diagnostics import Diagnostic
+from runbook.language.document import Declared, Document
 from runbook.language.effects import resource_in
+
+_NAMED = re.compile(r"inputs\W{1,3}(\w+)")
+_EXPRESSIONS = re.compile(r"(?:\$\{\{|when:)[^$\n]*")
+_MOST_WORDS = 100
+"""How many words may be a misspelt input."""
 
 
 def warn_of_doubts(document: Document, rollback: Document | None) -> None:
@@ -11,12 +20,35 @@ def warn_of_doubts(document: Document, rollback: Document | None) -> None:
 
 
 def warn_of_unused(document: Document, used_inputs: set[str]) -> None:
-    """Note the inputs that are none of those; in a document without errors: all are known then."""
+    """Note the inputs that are none of those.
+
+    Where there are errors, not those that have one, nor those that any text seems to mean: what
+    uses them may be misspelt, or misplaced.
+    """
+    used = set(used_inputs)
+    errors = [found for found in document.source.diagnostics if found.is_error]
+    if errors:
+        used |= _seemingly_used(document)
     for name, declared in document.inputs.items():
-        if name not in used_inputs:
+        if name not in used and not any(_is_in(found, declared) for found in errors):
             hint = "remove it, or use it: `${{ inputs." + name + " }}`"
             span = declared.entry.key_span
             declared.source.warn("RB451", f"input `{name}` is not used", span, hint)
+
+
+def _is_in(found: Diagnostic, declared: Declared) -> bool:
+    """Whether a finding is about a declaration."""
+    start, end = declared.entry.key_span, declared.node.span
+    place = (found.line, found.column)
+    return (start.line, start.column) <= place <= (end.end_line, end.end_column)
+
+
+def _seemingly_used(document: Document) -> set[str]:
+    text = document.source.text
+    named = set(_NAMED.findall(text))
+    words = {word for piece in _EXPRESSIONS.findall(text) for word in re.findall(r"\w+", piece)}
+    near = (get_close_matches(word, document.inputs, n=1) for word in sorted(named)[:_MOST_WORDS])
+    return words.union(named, *near)
 
 
 def _check_migrations(document: Document, rollback: Document | None) -> None:

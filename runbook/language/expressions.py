@@ -3,6 +3,7 @@
 What may stand in one, and how it is bounded: sandbox.py. Whether its names exist: names.py.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -381,6 +382,8 @@ def _plain(value: Any) -> Json:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExpressionInvalid("the result is too large for a number")
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

@@ -40,9 +40,9 @@ _MISSING = {
 _MAPPINGS = {
     "on_failure": ("runbook", "rollback.yaml"),
     "retry": ("attempts", "3"),
-    "on_error": ("continue", "why it may fail"),
 }
 """Keys whose one value people write where a mapping is wanted, with the key that it has there."""
+CONTINUE_HINT = "write `on_error: {continue: why the run may go on}`"
 _GROUPS = ("parallel", "steps", "for_each")
 
 
@@ -143,6 +143,8 @@ def type_hint(types: Sequence[str], path: Sequence[Any], node: Node, pattern: st
     is_step = bool(path) and isinstance(path[-1], int) and key in ("steps", "finally", "parallel")
     if is_step and not isinstance(value, dict):
         return "write a step: `{id: …, uses: …}`"
+    if key == "on_error" or list(path[-2:]) == ["on_error", "continue"]:
+        return CONTINUE_HINT
     if value is None:
         is_key = bool(path) and path[-1] == key
         hint = missing_hint(key, path[:-1]) if is_key else None

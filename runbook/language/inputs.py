@@ -3,6 +3,7 @@
 Precedence, low to high: default, the input's own variable, `--set`.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -149,6 +150,8 @@ def parse_text(declaration: JsonObject, text: str) -> Json:
             if not re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?", text):
                 raise ValueError(f"expected a number, found `{text}`")
             value = float(text)
+            if math.isinf(value):
+                raise ValueError(f"expected a number that is not so large, found `{text}`")
         case "boolean":
             if text.lower() not in _BOOLEANS:
                 raise ValueError(f"expected yes, no, true, false, 1 or 0, found `{text}`")

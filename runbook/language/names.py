@@ -82,9 +82,10 @@ class Names:
             self._text(self.document.source, node, _IN_ON_FAILURE, is_on_failure=True)
         for key in ("summary", "lock", "name"):
             self._refuse(self.document.root.get(key), key)
-        for name, declared in self.document.inputs.items():
-            for node in declared.node.texts():
-                self._refuse(node, f"inputs.{name}")
+        for key in ("inputs", "secrets"):
+            for name, declared in getattr(self.document, key).items():
+                for node in declared.node.texts():
+                    self._refuse(node, f"{key}.{name}", declared.source)
 
     def _values(self, declared: Declared, node: Node, roots: tuple[str, ...]) -> None:
         is_project = declared.source is not self.document.source
@@ -194,13 +195,14 @@ class Names:
         root, name = reference.parts[0], reference.parts[1]
         if root == "secrets" and root not in roots:
             where = "in `when`" if is_when else "here"
-            return "RB403", f"a secret may not stand {where}", "secrets stand in `with` only"
+            return "RB403", f"a secret may not stand {where}", _secret_hint(is_when=is_when)
         if root not in roots:
             hint = self._full_name(root, roots) or did_you_mean(root, roots)
             return "RB301", f"there is no `{root}` here", hint
         if "secrets" not in roots and is_secret(self.document, reference):
             where = "in `when`" if is_when else "here"
-            return "RB403", f"`{reference}` is secret and may not stand {where}", None
+            message = f"`{reference}` is secret and may not stand {where}"
+            return "RB403", message, _secret_hint(is_when=is_when)
         known = self._known(root)
         if name not in known:
             what = _WORDS.get(root)
@@ -286,12 +288,14 @@ class Names:
         message = f"resource `{reference.parts[1]}` has no `{name}`"
         return "RB301", message, did_you_mean(name, fields)
 
-    def _refuse(self, node: Node | None, key: str) -> None:
+    def _refuse(self, node: Node | None, key: str, source: Source | None = None) -> None:
         if node is not None and isinstance(node.value, str) and has_expression(node.value):
             message = f"an expression may not stand in `{key}`"
-            hint = "expressions stand in `with`, `vars` and `resources`; bare in `when`"
             holds_secret = "secrets." in node.value
-            source = self.document.source
+            hint = "expressions stand in `with`, `vars` and `resources`; bare in `when`"
+            if holds_secret:
+                hint = "leave the secret out: this is shown, and recorded"
+            source = source or self.document.source
             source.error("RB403" if holds_secret else "RB305", message, node.span, hint)
 
     def _refuse_in_keys(self, source: Source, node: Node) -> None:
@@ -302,6 +306,13 @@ class Names:
             self._refuse_in_keys(source, entry.node)
         for item in node.items:
             self._refuse_in_keys(source, item)
+
+
+def _secret_hint(*, is_when: bool) -> str:
+    """What to do with a secret that stands where none may."""
+    if is_when:
+        return "let a command look at it, and compare that step's outputs"
+    return "use it in a step that takes secrets: `runbook steps KIND` shows which parameters do"
 
 
 def _name_hint(root: str, name: str, known: Iterable[str]) -> str | None:

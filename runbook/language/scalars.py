@@ -3,7 +3,6 @@
 YAML 1.2.2, section 10.3.2. Unlike in PyYAML, `no`, `22:22` and dates are strings, and `010` is 10.
 """
 
-import math
 import re
 
 from runbook.core.plan import Json
@@ -19,6 +18,7 @@ _WORDS: dict[str, Json] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _MAX_DIGITS = 300
+_MOST = 10.0**_MAX_DIGITS
 
 
 class Unfit(ValueError):
@@ -39,18 +39,19 @@ def resolve(text: str) -> Json:
         raise Unfit("is too long for a number")
     if _INTEGER.fullmatch(text):
         return int(text)
-    if _OCTAL.fullmatch(text):
-        return int(text[2:], 8)
-    if _HEXADECIMAL.fullmatch(text):
-        return int(text[2:], 16)
+    if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
+        return _bounded(int(text, 0))
     if _NOT_FINITE.fullmatch(text):
         raise Unfit("is no number that JSON can hold")
     if _FLOAT.fullmatch(text):
-        number = float(text)
-        if not math.isfinite(number):
-            raise Unfit("is too large for a number")
-        return number
+        return _bounded(float(text))
     return text
+
+
+def _bounded(number: float) -> float:
+    if abs(number) > _MOST:
+        raise Unfit("is too large for a number")
+    return number
 
 
 def type_name(value: Json) -> str:

@@ -10,6 +10,9 @@ _ROOTS = ("secrets", "inputs", "vars")
 """What may make a resource secret; the first two, what may make a variable so."""
 _ARGUMENT_LISTS = ("argv", "command", "probe", "shell")
 """Keys whose value is an argument list, which every user of the machine can read."""
+_NO_TAKER = (
+    "`{}` takes no secret: use it in the step that needs it, such as `environment` of a command"
+)
 _TOLD_ELSEWHERE = (*_ARGUMENT_LISTS, "script")
 
 
@@ -55,7 +58,7 @@ def refuse_misplaced(document: Document, step: Step, parameters: Node) -> None:
         return
     places = step.kind.secrets
     takers = " or ".join(f"`{'.'.join(place).replace('.*', '')}`" for place in places)
-    hint = f"pass it by {takers}" if takers else f"`{step.kind_name}` takes no secret"
+    hint = f"pass it by {takers}" if takers else _NO_TAKER.format(step.kind_name)
     for path, node in _texts_with_path(parameters, ()):
         is_place = any(_leads_to(place, path) for place in places)
         if not is_place and not any(key in _TOLD_ELSEWHERE for key in path):

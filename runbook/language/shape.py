@@ -10,6 +10,7 @@ from runbook.core.plan import JsonObject
 from runbook.language.diagnostics import Span, did_you_mean, one_of
 from runbook.language.expressions import has_expression
 from runbook.language.hints import (
+    CONTINUE_HINT,
     is_explained,
     missing_hint,
     name_hint,
@@ -218,6 +219,7 @@ def _report_choice(
     message = f"{_subject(path)}expected {expected}, found {found}"
     near = did_you_mean(str(node.value), choices)
     hint = near if near and near.startswith("did you mean") else None
+    hint = hint or (CONTINUE_HINT if path[-1:] == ["on_error"] else None)
     source.error("RB205", message, node.span, hint)
 
 
@@ -233,7 +235,7 @@ def _report_type(source: Source, path: Sequence[Any], node: Node, error: "Valida
     if is_number and node.text not in ("", str(node.value)):
         message += f" (would be read as {node.value})"
     hint = None
-    is_word = error.validator in ("enum", "const")
+    is_word = error.validator in ("enum", "const") and path[-1:] != ["on_error"]
     if not (measure_words or is_word) or node.value is None:
         hint = type_hint(types, path, node, str(schema.get("pattern", "")))
     if schema.get("format") == "resource" and node.entries:
@@ -285,6 +287,7 @@ def _report_value(
         case "minItems" | "minLength" | "minProperties":
             span = _key_span(source, path, node) if not node.text else span
             message = f"expected at least one {_one(error.validator)}, found none"
+            hint = CONTINUE_HINT if path[-2:] == ["on_error", "continue"] else None
         case "maxProperties":
             span = list(node.entries.values())[-1].key_span
             message = f"expected one key, found {len(node.entries)}"

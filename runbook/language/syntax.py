@@ -94,6 +94,8 @@ def _stray_character(problem: str, context: str, at: _Place, began: _Place) -> F
     character = at.character
     if "\t" in at.text[: at.column + 1] and not at.text[: at.column].strip():
         return Flaw("a tab cannot indent", at.span(), "indent with spaces, not tabs")
+    if character == "\t":
+        return Flaw("a tab stands where a space belongs", at.span(), "type a plain space there")
     if "cannot start any token" in problem:
         hint = _QUOTE_WHOLE if "${{" in at.text else _QUOTE_IT
         return Flaw(f"a value cannot begin with `{character}`", at.span(), hint)
