@@ -165,7 +165,7 @@ def check_value(declaration: JsonObject, value: Json) -> Json:
     """A typed value by an input's declaration, normalised; raises ValueError."""
     kind = str(declaration.get("type"))
     if kind in _MEASURES:
-        return _bounded(declaration, _measure(kind, value))
+        return _bounded(declaration, measure(kind, value))
     if kind == "boolean":
         if not isinstance(value, bool):
             raise ValueError(f"expected true or false, found `{value}`")
@@ -201,7 +201,8 @@ _MEASURES: dict[str, Callable[[str], float]] = {
 }
 
 
-def _measure(kind: str, value: Json) -> float:
+def measure(kind: str, value: Json) -> float:
+    """What a value means as a `duration`, as `bytes` or as a `fraction`; raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"expected a {kind}, found `{value}`")
     measured = _MEASURES[kind](str(value))
@@ -214,7 +215,7 @@ def _bounded(declaration: JsonObject, value: float) -> float:
         if key not in declaration:
             continue
         bound = declaration[key]
-        limit = _measure(kind, bound) if kind in _MEASURES else bound
+        limit = measure(kind, bound) if kind in _MEASURES else bound
         if not isinstance(limit, int | float):
             continue
         if value < limit if key == "minimum" else value > limit:

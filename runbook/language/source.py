@@ -3,6 +3,7 @@
 How the tree is made: reading.py.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from runbook.core.plan import JsonObject
 from runbook.errors import InputError
 from runbook.language.checking import validate
 from runbook.language.inputs import read_inputs
@@ -15,7 +16,7 @@ TEXT = "a" * 60 + "!"
 
 @pytest.mark.parametrize("pattern", HOSTILE)
 def test_a_value_that_a_pattern_takes_too_long_for_is_refused(pattern: str) -> None:
-    declared = {"tag": {"type": "string", "pattern": pattern}}
+    declared: JsonObject = {"tag": {"type": "string", "pattern": pattern}}
 
     with pytest.raises(InputError, match="takes too long to match"):
         read_inputs(declared, {"tag": TEXT}, {})
