@@ -114,7 +114,7 @@ class App:
     def run(self, plan: Plan, *, is_confirmed: bool, watcher: Watcher) -> Ending:
         """Start a run of a plan and drive it to its end."""
         scene = self._scene(plan)
-        check_policy(scene, _now())
+        check_policy(scene, _now(), self.settings.user)
         self._admit(scene, is_confirmed=is_confirmed)
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
@@ -176,7 +176,7 @@ class App:
                 except JournalUnwritable as error:
                     return Ending(run_id=run.run_id, plan=run.plan, state=run.state, error=error)
                 return self._drive(run.run_id, scene, watcher, lock)
-        watcher.notice(f"{run.run_id} had changed nothing and is too old: begun anew")
+        watcher.notice(f"{run.run_id} is too old to go on, and had changed nothing: begun anew")
         return self.run(plan, is_confirmed=is_confirmed, watcher=watcher)
 
     def say(self, run: Recorded, said: ApprovalGiven | ApprovalRefused) -> None:
@@ -353,7 +353,7 @@ class App:
             state=run.state,
             state_dir=self.settings.state_dir,
             environ=self.settings.environ,
-            redactor=Redactor(scene.secrets.values()),
+            redactor=Redactor(scene.known_secrets),
             watcher=watcher,
             hand_over=self._hand_over,
             lock=lock,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runbook.errors import StateDirUnfit
 
+LOGIN_UID = Path("/proc/self/loginuid")
 SYSTEM_STATE_DIR = Path("/var/lib/runbook")
 
 
@@ -43,9 +44,25 @@ def load_settings(
     return Settings(
         state_dir=_choose_state_dir(environ, state_dir),
         environ=environ,
-        user=(os.geteuid() == 0 and environ.get("SUDO_USER")) or _account(),
+        user=acting_user(environ),
         is_interactive=is_interactive,
     )
+
+
+def acting_user(environ: Mapping[str, str], login_uid: Path = LOGIN_UID) -> str:
+    """Who acts, which approvals go by: behind root the one who became it by sudo or su."""
+    if os.geteuid() != 0:
+        return _account()
+    sudo_user = environ.get("SUDO_USER", "")
+    return sudo_user if sudo_user not in ("", "root") else _login(login_uid) or _account()
+
+
+def _login(uid: Path) -> str | None:
+    """The account that this session was logged in by, as PAM has noted it; None: it has not."""
+    try:
+        return pwd.getpwuid(int(uid.read_text())).pw_name
+    except (OSError, ValueError, KeyError, OverflowError):
+        return None
 
 
 def _account() -> str:

@@ -58,7 +58,9 @@ def _waiting_run(app: App, run_id: str | None) -> Recorded:
         raise ApprovalInvalid("no run waits for an approval", hint="runbook status")
     if len(found) > 1:
         names = ", ".join(run.run_id for run in found)
-        raise UsageError(f"several runs wait for an approval: {names}", hint="name one of them")
+        raise UsageError(
+            f"several runs wait for an approval: {names}", hint=f"runbook status {found[0].run_id}"
+        )
     return found[0]
 
 
@@ -66,10 +68,16 @@ def _asked(run: Recorded, step: str | None) -> str:
     """The step that is meant: the named one, or the only one that asks."""
     asking = asking_steps(run)
     if not asking:
-        raise ApprovalInvalid(f"run `{run.run_id}` waits for no approval", hint="runbook status")
+        why = f"run `{run.run_id}` waits for no approval"
+        if run.state.successor:
+            why = f"run `{run.run_id}` was superseded by `{run.state.successor}`: nothing is asked"
+        raise ApprovalInvalid(why, hint=f"runbook status {run.state.successor or run.run_id}")
     names = ", ".join(f"`{name}`" for name in asking)
     if step is None and len(asking) > 1:
-        raise UsageError(f"several steps of it wait: {names}", hint="add --step STEP")
+        raise UsageError(
+            f"several steps of run `{run.run_id}` wait for an approval: {names}",
+            hint=f"add --step {asking[0]}",
+        )
     if step is not None and step not in asking:
         raise UsageError(f"step `{step}` waits for no approval", hint=f"these do: {names}")
     return step or asking[0]

@@ -55,7 +55,7 @@ def config(
             {
                 "file": str(path),
                 "values": [
-                    {"key": each.key, "value": each.value, "origin": each.origin} for each in values
+                    {"key": each.key, "value": each.shown, "origin": each.origin} for each in values
                 ],
             }
             for path, values in found.items()
@@ -65,7 +65,7 @@ def config(
         return ExitStatus.SUCCEEDED
     header = ("KEY", "VALUE", "ORIGIN")[: 2 + has_origin]
     for path, values in found.items():
-        rows = [(each.key, shown(each.value), each.origin)[: 2 + has_origin] for each in values]
+        rows = [(each.key, shown(each.shown), each.origin)[: 2 + has_origin] for each in values]
         options.answer(f"{path}\n{columns(header, rows)}\n")
     return ExitStatus.SUCCEEDED
 

@@ -7,8 +7,9 @@ import click
 from runbook.cli.config import read_values, shown
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.cli.validate import find_runbooks
-from runbook.core.plan import JsonObject
+from runbook.core.plan import Json, JsonObject
 from runbook.errors import ExitStatus
+from runbook.language.effective import EffectiveValue
 from runbook.report.table import columns
 
 
@@ -44,11 +45,15 @@ def diff(options: Options, /, *, first: str, second: str, paths: tuple[Path, ...
 def differences(options: Options, path: Path, first: str, second: str) -> dict[str, JsonObject]:
     """By key what a runbook has in either environment, where that is not the same."""
     one, other = (
-        {each.key: each.value for each in read_values(options, path, environment)}
+        {each.key: each for each in read_values(options, path, environment)}
         for environment in (first, second)
     )
     return {
-        key: {first: one.get(key), second: other.get(key)}
+        key: {first: _shown(one.get(key)), second: _shown(other.get(key))}
         for key in {**one, **other}
-        if (key in one, one.get(key)) != (key in other, other.get(key))
+        if key not in one or key not in other or one[key].value != other[key].value
     }
+
+
+def _shown(found: EffectiveValue | None) -> Json:
+    return found.shown if found else None

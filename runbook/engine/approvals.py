@@ -46,5 +46,10 @@ def asking_steps(run: Recorded) -> list[str]:
 def refuse_invalid(run: Recorded, answer: ApprovalGiven | ApprovalRefused) -> None:
     """Raises ApprovalInvalid for an answer that does not count."""
     reason = objection(run.state, answer.step, answer.by, answer.at)
-    if reason is not None:
-        raise ApprovalInvalid(f"run `{run.run_id}`: {reason}", hint=f"runbook status {run.run_id}")
+    if reason is None:
+        return
+    expires_at = run.state.steps[answer.step].expires_at
+    is_late = expires_at is not None and answer.at >= expires_at
+    # Only going on with it draws the consequence of a request that nobody answered in time.
+    hint = f"runbook {'resume' if is_late else 'status'} {run.run_id}"
+    raise ApprovalInvalid(f"run `{run.run_id}`: {reason}", hint=hint)

@@ -10,7 +10,7 @@ from runbook.core.events import Event, Outcome, PlanAmended, RunFinished, RunSta
 from runbook.core.journal import Batch, Journal, RunFilter, RunSummary
 from runbook.core.machine import IllegalEvent, apply, fold
 from runbook.core.plan import JsonObject, OnFailure, Plan
-from runbook.core.state import Phase, RunState, facts, failed_step
+from runbook.core.state import Phase, RunState, Status, facts, failed_step
 from runbook.engine.standing import (
     Standing,
     has_changed_after,
@@ -137,7 +137,7 @@ class Ledger:
                 continue
             if run.standing is Standing.CLAIMS:
                 raise claim_held(run)
-            notice(f"supersedes {run.run_id}, which is not finished and changed nothing due")
+            notice(f"supersedes {run.run_id}, which {_why_not_in_the_way(run)}")
             finished = RunFinished(
                 at=datetime.now(UTC), outcome=Outcome.SUPERSEDED, by=by, successor=successor
             )
@@ -213,6 +213,15 @@ class Ledger:
         """Whether a rollback of this run has succeeded."""
         rollback = self.rollback_of(run.run_id)
         return rollback is not None and rollback.state.outcome is Outcome.SUCCEEDED
+
+
+def _why_not_in_the_way(run: Recorded) -> str:
+    """Why another run may take the place of an unfinished one, in words for whoever started it."""
+    if has_changed_anything(run.plan, run.state):
+        return "failed, and of which nothing is to be finished or rolled back"
+    if any(now.status is Status.ASKING for now in run.state.steps.values()):
+        return "had changed nothing: what it waited for is asked of nobody any more"
+    return "was not finished and had changed nothing"
 
 
 def new_run_id(runbook: str) -> str:

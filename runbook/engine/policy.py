@@ -8,19 +8,25 @@ from fnmatch import fnmatchcase
 from zoneinfo import ZoneInfo
 
 from runbook.core.machine import begin
-from runbook.core.plan import WEEK, Window
+from runbook.core.plan import WEEK, Plan, Window
 from runbook.engine.scene import Scene
 from runbook.errors import PolicyRefused
 
 
-def check_policy(scene: Scene, now: datetime) -> None:
-    """Refuse a run that its environment does not allow, or not now; raises PolicyRefused."""
+def check_policy(scene: Scene, now: datetime, user: str) -> None:
+    """Refuse a run that its environment does not allow, or not now, or that nobody could approve.
+
+    Raises:
+        PolicyRefused: says which.
+    """
     if scene.plan.undoes:
         return
+    _refuse_unapprovable(scene.plan, user)
     policy, environment = scene.plan.policy, scene.plan.environment
     if policy.window and not is_open(policy.window, now):
         raise PolicyRefused(
-            f"environment `{environment}` takes no run now, but {describe(policy.window)}",
+            f"environment `{environment}` takes no run now ({_now_there(policy.window, now)}),"
+            f" but {describe(policy.window)}",
             hint="wait for it, or have its `policy.window` changed",
         )
     for step, revision in _released(scene) if policy.revisions is not None else ():
@@ -36,6 +42,21 @@ def check_policy(scene: Scene, now: datetime) -> None:
                 f"revision `{revision}` may not be released to environment `{environment}`:"
                 f" it allows {allowed}",
                 hint="release one of these, or have its `policy.revisions` changed",
+            )
+
+
+def _refuse_unapprovable(plan: Plan, user: str) -> None:
+    for step in plan.steps:
+        names, required = step.params.get("by"), step.params.get("required", 1)
+        if step.kind != "approval" or not isinstance(names, list) or not isinstance(required, int):
+            continue
+        people = {str(name) for name in names}
+        counted = people if step.params.get("allow_self") else people - {user}
+        if step.when is None and len(counted) < required:
+            raise PolicyRefused(
+                f"step `{step.id}` wants the yes of {required} of {', '.join(sorted(people))}, and"
+                f" `{user}`, who starts the run, does not count",
+                hint="let somebody else start it, or have more people named",
             )
 
 
@@ -57,6 +78,12 @@ def is_open(window: Window, now: datetime) -> bool:
     if window.begins < window.ends:
         return today and window.begins <= time < window.ends
     return (today and time >= window.begins) or (yesterday and time < window.ends)
+
+
+def _now_there(window: Window, now: datetime) -> str:
+    """Day and time of day where the window's clock is."""
+    local = now.astimezone(ZoneInfo(window.timezone))
+    return f"{WEEK[local.weekday()]} {local:%H:%M}"
 
 
 def describe(window: Window) -> str:

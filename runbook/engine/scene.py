@@ -83,6 +83,12 @@ class Scene:
     """Rollbacks: the run that this one undoes."""
     _resources: dict[str, ResourceModel] = field(default_factory=dict)
 
+    @property
+    def known_secrets(self) -> Sequence[Secret]:
+        """Its own and those of the run that it undoes, which may still be printed somewhere."""
+        undone = self.undone[0].known_secrets if self.undone else ()
+        return (*self.secrets.values(), *undone)
+
     def scope(self, state: RunState) -> dict[str, object]:
         """What an expression may name (language.md, Values)."""
         scope: dict[str, object] = {

@@ -28,6 +28,7 @@ from runbook.language.effects import (
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import SENSITIVE_INPUT, declared_defaults
+from runbook.language.known_values import check_known_values
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval
 from runbook.language.secrecy import holds_secret
@@ -57,6 +58,7 @@ def compile_runbook(
     main = bundle.main
     plan = _plan(bundle, main, read(main.input_types))
     plan = replace(plan, vars=_computed_vars(plan, main))
+    check_known_values(bundle, plan, registry)
     if bundle.rollback:
         plan = replace(plan, on_failure=_on_failure(bundle, plan))
     return with_approval(plan, bundle.policy, _policy_place(bundle))

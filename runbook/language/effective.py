@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from runbook.core.plan import Json
 from runbook.language.document import Bundle, Declared
+from runbook.language.expressions import has_expression
 from runbook.language.source import Node, Source
+from runbook.secret import MASK
 
+_PASSWORDS = ("password", "access_key", "secret_key")
 _OF_STEPS = ("when", "timeout", "retry", "with")
 
 
@@ -18,9 +21,20 @@ class EffectiveValue:
     key: str
     """Dotted: `inputs.revision`, `resources.db.postgres.host`, `steps.watch.with.interval`."""
     value: Json
-    """As it was written: expressions are not computed."""
+    """As it was written: expressions are not computed. To compare by, and not to show."""
     origin: str
     """`file:line`, or the variable that gives it."""
+
+    @property
+    def shown(self) -> Json:
+        """The value without what may be a secret: passwords, and the arguments of a command."""
+        words = self.key.split(".")
+        if words[0] == "resources" and words[-1] in _PASSWORDS:
+            is_literal = isinstance(self.value, str) and not has_expression(self.value)
+            return MASK if is_literal else self.value
+        if words[0] == "secrets" and words[-1] == "command" and isinstance(self.value, list):
+            return [*self.value[:1], *([MASK] if self.value[1:] else [])]
+        return self.value
 
 
 def effective_values(bundle: Bundle, environ: Mapping[str, str]) -> Iterator[EffectiveValue]:
@@ -51,7 +65,7 @@ def _input(key: str, declared: Declared, environ: Mapping[str, str]) -> Iterator
     variable = declared.node.text_of("env") or ""
     sensitive, default = declared.node.get("sensitive"), declared.node.get("default")
     if sensitive and sensitive.value is True:
-        yield EffectiveValue(key, "[secret]", f"variable {variable}")
+        yield EffectiveValue(key, MASK, f"variable {variable}")
     elif environ.get(variable):
         yield EffectiveValue(key, environ[variable], f"variable {variable}")
     elif default:

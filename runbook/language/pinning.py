@@ -29,12 +29,14 @@ def pinned_files(document: Document, step: Step) -> Mapping[str, str]:
     directory = parameters.get("directory") or "."
     if not isinstance(directory, str) or has_expression(directory):
         return {}
-    trees = list(_work_trees(document))
+    trees, secrets = list(_work_trees(document)), set(_secret_files(document))
     found = {}
     for name in (name for field in fields for name in parameters.get(field) or ()):
         if not isinstance(name, str) or has_expression(name) or Path(name).is_absolute():
             continue
         path = (base / directory / name).resolve()
+        if path in secrets:
+            continue
         text = _text(path) if _is_of_the_runbook(path, home, trees) else None
         if text is not None:
             found[str(path)] = text
@@ -45,6 +47,14 @@ def _folder(step: Step, parameter: str) -> Path:
     """Where a parameter's relative path starts."""
     node = step.parameters.get(parameter) if step.parameters else None
     return step.source.folder_of(node or step.node)
+
+
+def _secret_files(document: Document) -> Iterator[Path]:
+    """The files that secrets come from: a plan is recorded, and no secret ever is."""
+    for declared in document.secrets.values():
+        file = declared.node.text_of("file")
+        if file is not None:
+            yield Path(declared.base, file).resolve()
 
 
 def _work_trees(document: Document) -> Iterator[Path]:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from runbook.core.plan import Plan
+from runbook.core.plan import Json, Plan
 from runbook.errors import InputError
 from runbook.language.checking import read_valid, validate
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.diagnostics import InvalidRunbook
-from runbook.language.effective import effective_values
+from runbook.language.effective import EffectiveValue, effective_values
 from runbook.language.inputs import declared_defaults, read_inputs
-from runbook.registry import Registry
+from runbook.registry import Registry, discover
 from runbook.resources import Compose
 from tests.language.conftest import PROJECT
 
@@ -227,6 +227,39 @@ def test_an_error_in_what_was_laid_over_names_the_file_that_it_stands_in(
     assert raised.value.where == f"{folder / 'environments' / 'prod.yaml'}:1"
 
 
+@pytest.mark.parametrize(
+    ("layer", "place"),
+    [
+        ("vars: {pause: abc}", (1, 15)),
+        ('overrides: {deploy: {rest: {with: {for: "${{ env.name }}"}}}}', (1, 41)),
+        ("inputs: {wait: abc}", (1, 16)),
+    ],
+)
+def test_a_value_that_a_step_does_not_take_is_found_before_anything_runs(
+    folder: Path, layer: str, place: tuple[int, int]
+) -> None:
+    value = "inputs.wait" if layer.startswith("inputs") else "vars.pause"
+    (folder / "deploy.yaml").write_text(
+        "runbook: v1\nname: deploy\n"
+        "inputs: {wait: {type: string, default: 1s}}\nvars: {pause: 1s}\n"
+        f'steps: [{{id: rest, uses: wait, with: {{for: "${{{{ {value} }}}}"}}}}]\n'
+    )
+    file = folder / "environments" / "prod.yaml"
+    file.write_text(layer)
+
+    with pytest.raises(InvalidRunbook) as raised:
+        compile_runbook(
+            folder / "deploy.yaml",
+            registry=discover(),
+            read=declared_defaults,
+            environment="prod",
+        )
+
+    (error,) = [found for found in raised.value.diagnostics if found.is_error]
+    assert "`for` of step `rest`: expected a duration" in error.message
+    assert (error.file, error.line, error.column) == (str(file), *place)
+
+
 def test_the_way_back_is_laid_over_too(compiled: Compiled, folder: Path) -> None:
     (folder / "rollback.yaml").write_text(
         "runbook: v1\nname: rollback\nfor: deploy.yaml\n"
@@ -317,3 +350,19 @@ def test_every_effective_value_is_shown_with_its_place(
     assert shown["resources.db.sqlite.path"] == ("../data/shop.db", "project.yaml:6")
     assert shown["secrets.token.env"] == ("TOKEN", "project.yaml:3")
     assert shown["policy.revisions"] == (["a"], "environments/prod.yaml:4")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("resources.db.postgres.password", "hunter2", "[secret]"),
+        ("resources.db.postgres.password", "${{ secrets.db }}", "${{ secrets.db }}"),
+        ("resources.db.postgres.host", "localhost", "localhost"),
+        ("secrets.db.command", ["vault", "-token", "hunter2"], ["vault", "[secret]"]),
+        ("secrets.db.env", "DB_PASSWORD", "DB_PASSWORD"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_among_the_values_that_are_shown(
+    key: str, value: Json, shown: Json
+) -> None:
+    assert EffectiveValue(key, value, "deploy.yaml:1").shown == shown

@@ -151,6 +151,29 @@ def test_an_approval_stands_where_the_run_cannot_go_on_from_there(desk: Desk) ->
     assert desk.traces == ["first", "then"]
 
 
+def test_a_request_that_a_newer_run_has_made_void_is_said_to_be_so(prod: Desk) -> None:
+    prod.runbook("run", "deploy.yaml", "--env", "prod")
+    first = prod.history()[0]["id"]
+    again = prod.runbook("run", "deploy.yaml", "--env", "prod")
+    second = prod.history()[-1]["id"]
+    late = prod.runbook("approve", first, SUDO_USER="bob")
+
+    assert again.status == 5
+    assert f"supersedes {first}, which had changed nothing: what it waited for" in again.err
+    assert f"`{first}` was superseded by `{second}`: nothing is asked" in late.err
+    assert f"status {second}" in late.err
+
+
+def test_nobody_starts_what_nobody_else_could_approve(desk: Desk) -> None:
+    asking(desk, "by: [ann, bob], required: 2")
+
+    refused = desk.runbook("run", "deploy.yaml")
+    by_another = desk.runbook("run", "deploy.yaml", SUDO_USER="eve")
+
+    assert (refused.status, by_another.status) == (2, 5), refused.text
+    assert "wants the yes of 2 of ann, bob, and `ann`, who starts the run, does not" in refused.err
+
+
 def test_an_approval_outlives_a_kill_right_after_it(desk: Desk) -> None:
     asking(desk)
     wait = "echo then >> traces; while [ ! -e gate ]; do sleep 0.02; done"

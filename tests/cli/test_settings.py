@@ -1,0 +1,33 @@
+"""Under whose name a person acts."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from runbook.settings import acting_user
+
+ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
+OTHER = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
+
+
+@pytest.mark.parametrize(
+    ("sudo_user", "login_uid", "expected"),
+    [
+        ("ann", "4294967295", "ann"),
+        ("ann", "0", "ann"),
+        ("root", str(OTHER.pw_uid), OTHER.pw_name),  # sudo sudo
+        ("", str(OTHER.pw_uid), OTHER.pw_name),  # su
+        ("root", "4294967295", ACCOUNT),
+        ("", "", ACCOUNT),
+    ],
+)
+def test_behind_root_stands_who_became_it(
+    tmp_path: Path, sudo_user: str, login_uid: str, expected: str
+) -> None:
+    (tmp_path / "loginuid").write_text(login_uid)
+
+    name = acting_user({"SUDO_USER": sudo_user}, tmp_path / "loginuid")
+
+    assert name == (expected if os.geteuid() == 0 else ACCOUNT)
