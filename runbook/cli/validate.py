@@ -44,7 +44,9 @@ def validate(
 ) -> ExitStatus:
     """Check runbooks, in each of their environments. Nothing is executed.
 
-    Without PATH every one in ./runbooks.
+    Without PATH every one in ./runbooks. As JSON: `files`, the runbooks that were checked, one or
+    several, and `diagnostics`, all that was found; the `file` of each is one of those, or one
+    that they name.
     """
     files = find_runbooks(paths, environment)
     registry = discover()
@@ -58,7 +60,7 @@ def validate(
     status = ExitStatus.INVALID if is_invalid else ExitStatus.SUCCEEDED
     if (form or options.output) == "json":
         content = {
-            "files": [_name(path) for path in files],
+            "files": [str(path) for path in files],
             "is_valid": not is_invalid,
             "exit_status": int(status),
             "diagnostics": to_json(diagnostics),

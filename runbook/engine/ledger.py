@@ -92,7 +92,10 @@ class Ledger:
         if len(found) == 1:
             return self.recorded(found[0])
         if found:
-            raise RunUnknown(f"`{prefix}` could be: {', '.join(found)}", hint="give more of the id")
+            raise RunUnknown(
+                f"`{prefix}` could be: {', '.join(found)}",
+                hint="runbook history shows which: give more of the id",
+            )
         raise RunUnknown(f"there is no run `{prefix}`", hint="runbook history")
 
     def unfinished(self, lock: str | None = None) -> list[Recorded]:
@@ -157,7 +160,8 @@ class Ledger:
         found = self.unfinished()
         if len(found) > 1:
             names = ", ".join(run.run_id for run in found)
-            raise RunUnknown(f"several runs are unfinished: {names}", hint="name one of them")
+            hint = f"name one of them, such as: runbook resume {found[0].run_id}"
+            raise RunUnknown(f"several runs are unfinished: {names}", hint=hint)
         return found[0] if found else None
 
     def newest_of(self, run: Recorded) -> Recorded:
@@ -200,7 +204,8 @@ class Ledger:
         if not found:
             raise RollbackRefused("no run has changed anything that its rollback could undo")
         if len(locks) > 1:
-            raise RunUnknown(f"several could be meant, of: {', '.join(locks)}", hint="name the run")
+            hint = f"name the run, such as: runbook rollback {found[0].run_id}"
+            raise RunUnknown(f"several could be meant, of: {', '.join(sorted(locks))}", hint=hint)
         return found[0]
 
     def is_finished(self, run_id: str) -> bool:

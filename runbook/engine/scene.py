@@ -13,6 +13,7 @@ from runbook.core.plan import Json, Plan, PlannedResource, PlannedStep
 from runbook.core.state import RunState, Status, StepState, has_changed
 from runbook.errors import ParametersInvalid, SecretMissing
 from runbook.kinds import CompletedStep, PlanStep, Spec, UndoneRun
+from runbook.misfits import in_plain_words
 from runbook.registry import Registry
 from runbook.resources import RESOURCE_TYPES, ResourceModel
 from runbook.secret import Secret
@@ -236,4 +237,4 @@ def _first_error(what: str, error: ValidationError) -> str:
     """One line; the value itself is left out, since it may be secret."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"{what}: `{place}`: {first['msg'].removeprefix('Value error, ')}"
+    return f"{what}: `{place}`: {in_plain_words(first)}"

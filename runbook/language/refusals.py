@@ -4,7 +4,6 @@ Loads pydantic and the kind; compile.py comes here only where a document uses su
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +12,7 @@ from runbook.language.document import Document, Step
 from runbook.language.environments import other_bases
 from runbook.language.expressions import has_expression
 from runbook.language.source import Node
+from runbook.misfits import in_plain_words
 from runbook.registry import Registry
 from runbook.resources import RESOURCE_TYPES
 
@@ -73,12 +73,7 @@ def _report_error(step: Step, node: Node, error: ValidationError) -> None:
         entry = step.node.entries.get("with")
         if place is node and entry and entry.node is node:
             span = entry.key_span
-        step.source.error("RB207", f"{step.label}: {_message(item)}", span)
-
-
-def _message(item: Any) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
+        step.source.error("RB207", f"{step.label}: {in_plain_words(item)}", span)
 
 
 def _nearest(node: Node, location: tuple[int | str, ...]) -> Node:

@@ -95,6 +95,16 @@ def test_validate_shows_findings_and_ends_with_2(cli: Any, project: Path) -> Non
     assert github.out.startswith("::error file=runbooks/odd.yaml,line=4,col=")
 
 
+def test_validate_names_each_file_in_json_as_its_findings_do(cli: Any, project: Path) -> None:
+    odd = project / "runbooks" / "odd.yaml"
+    odd.write_text("runbook: v1\nname: odd\nsteps: [{id: a, uses: wiat, with: {for: 1s}}]\n")
+
+    document = cli("validate", str(odd), "runbooks/odd.yaml", "--format", "json").document
+
+    assert document["files"] == [str(odd), "runbooks/odd.yaml"]
+    assert [each["file"] for each in document["diagnostics"]] == document["files"]
+
+
 def test_validate_writes_sarif_for_code_scanning(cli: Any, project: Path) -> None:
     (project / "runbooks" / "odd.yaml").write_text(
         "runbook: v1\nname: odd\ninputs: {n: {type: string, default: x}}\nsteps:\n"
