@@ -42,13 +42,14 @@ files() {
 }
 database() {
   psql -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop'" \
-    -c 'BEGIN' -c 'ALTER DATABASE shop RENAME TO shop_old' -c 'ALTER DATABASE shop_new RENAME TO shop' -c 'COMMIT'
+    -c 'BEGIN' -c 'ALTER DATABASE shop RENAME TO shop_old' -c 'ALTER DATABASE shop_new RENAME TO shop' -c 'COMMIT' \
+    -c 'ALTER DATABASE shop_old ALLOW_CONNECTIONS false'
 }
 images() { for service in "${BUILT[@]}"; do docker tag "$PROJECT-$service:before" "$PROJECT-$service:latest"; done; }
 code() { git switch --quiet --detach "$(cat "$BACKUPS/commit")"; }
 start() { # by the engine: `up` would wait for its rounds of health checks
   compose create --no-build
-  docker start $(compose ps --all --quiet redis minio "${BUILT[@]}") >/dev/null
+  docker start $(printf "$PROJECT-%s-1 " redis minio "${BUILT[@]}") >/dev/null
   until_good curl -sf "http://127.0.0.1:$BACKEND_PORT/health"
   until_good curl -sf "http://127.0.0.1:$FRONTEND_PORT/"
 }
