@@ -34,6 +34,8 @@ point() { (cd "$BACKUPS" && sha256sum --check --quiet SUMS); }
 stage() {
   psql -c 'CREATE DATABASE shop_new'
   beside pg_restore --exit-on-error --jobs=2 --dbname=shop_new /backup/db
+  beside pg_restore --create --schema-only --file=- /backup/db |
+    sed -nE 's/^(ALTER (DATABASE|ROLE .* IN DATABASE)) shop /\1 shop_new /p' | psql
 }
 stop() { compose stop --timeout 10 redis minio "${BUILT[@]}"; }
 files() {
