@@ -57,7 +57,8 @@ def abort(
         view = view_run(recording_of(run), undone=undone_of(app, run))
         if options.output == "json":
             options.answer_json("run", run_document(view, invocation=options.invocation()))
-            options.say("\n".join(left))
+            for line in left:
+                options.say(line)
             return ExitStatus.SUCCEEDED
         lines = [f"aborted: {view.id}: {view.note}"]
         doubts = [step.id for step in view.steps if step.is_in_doubt]

@@ -41,7 +41,8 @@ class Orphans:
         """Those that a stack has, whose compose files name these services."""
         found = {docker.service_of(each) for each in docker.containers(client, stack.project)}
         if found - set(named):
-            named = compose.names_in_every_profile(stack)
+            with suppress(Unfit):  # what is wrong in a profile that is off holds up nothing
+                named = compose.names_in_every_profile(stack)
         return cls(client=client, stack=stack, named=named, ran=_ran_then(stack, ctx), ctx=ctx)
 
     def stop_new(self) -> None:
