@@ -195,3 +195,22 @@ def test_no_second_server_is_started_on_data_that_one_uses(shop: Shop) -> None:
         shop.stack.compose("up", "--detach", "--wait")
 
     assert f"is in use by `{other}`" in caught.value.message
+
+
+def test_the_container_that_runs_is_the_server_whatever_a_killed_compose_has_left(
+    shop: Shop,
+) -> None:
+    service = f"{shop.stack.project}-postgres-1"
+    left = f"0_{service}"
+    labels = shop.stack.containers()["postgres"]["Config"]["Labels"]
+    words = [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+    image = "runbook-test/postgres:17"
+    shop.stack.docker("create", "--name", left, "--volumes-from", service, *words, image)
+    try:
+        outputs = shop.did(backup_db, "dump", BackupDb(database=shop.database))
+        status = shop.stack.docker("inspect", "--format", "{{.State.Status}}", left).strip()
+    finally:
+        shop.stack.docker("rm", left)
+
+    assert not outputs.absent
+    assert status == "created"
