@@ -50,19 +50,21 @@ def load_settings(
 
 
 def acting_user(environ: Mapping[str, str], login_uid: Path = LOGIN_UID) -> str:
-    """Who acts, which approvals go by: behind root the one who became it by sudo or su."""
-    if os.geteuid() != 0:
-        return _account()
-    sudo_user = environ.get("SUDO_USER", "")
+    """Who acts, which approvals go by: behind sudo and su the one who logged in."""
+    sudo_user = environ.get("SUDO_USER", "") if os.geteuid() == 0 else ""
     return sudo_user if sudo_user not in ("", "root") else _login(login_uid) or _account()
 
 
 def _login(uid: Path) -> str | None:
-    """The account that this session was logged in by, as PAM has noted it; None: it has not."""
+    """The account that this session was logged in by, as PAM has noted it.
+
+    None: it has not, as in containers, or that was root, of whom every service may come.
+    """
     try:
-        return pwd.getpwuid(int(uid.read_text())).pw_name
+        name = pwd.getpwuid(int(uid.read_text())).pw_name
     except (OSError, ValueError, KeyError, OverflowError):
         return None
+    return name if name != "root" else None
 
 
 def _account() -> str:

@@ -18,16 +18,18 @@ OTHER = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
         ("ann", "4294967295", "ann"),
         ("ann", "0", "ann"),
         ("root", str(OTHER.pw_uid), OTHER.pw_name),  # sudo sudo
-        ("", str(OTHER.pw_uid), OTHER.pw_name),  # su
+        ("", str(OTHER.pw_uid), OTHER.pw_name),  # su, and sudo -u
+        ("", "0", ACCOUNT),
         ("root", "4294967295", ACCOUNT),
         ("", "", ACCOUNT),
     ],
 )
-def test_behind_root_stands_who_became_it(
+def test_behind_sudo_and_su_stands_who_logged_in(
     tmp_path: Path, sudo_user: str, login_uid: str, expected: str
 ) -> None:
     (tmp_path / "loginuid").write_text(login_uid)
 
     name = acting_user({"SUDO_USER": sudo_user}, tmp_path / "loginuid")
 
-    assert name == (expected if os.geteuid() == 0 else ACCOUNT)
+    is_believed = os.geteuid() == 0 or sudo_user != "ann"
+    assert name == (expected if is_believed else ACCOUNT)
