@@ -19,16 +19,16 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 BRIDGE = Path("/sys/class/net/docker0")
 """Of the machine's engine: a second one must not touch it."""
-IMAGE = "runbook-test/python:1"
+IMAGE = "runbook-test/base:bookworm"
 STACK = """
 services:
   store:
-    image: runbook-test/python:1
+    image: runbook-test/base:bookworm
     command: [sleep, "600"]
     network_mode: none
     restart: unless-stopped
   web:
-    image: runbook-test/python:1
+    image: runbook-test/base:bookworm
     command: [sleep, "600"]
     network_mode: none
     restart: unless-stopped
