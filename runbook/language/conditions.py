@@ -87,7 +87,9 @@ class _Condition:
     def __post_init__(self) -> None:
         constants = [each.value for each in all_of(self.tree, "Const")]
         names = {chain(each) for each in all_of(self.tree, "Getattr", "Getitem")}
-        for _ in range(2):  # what one of them may be, others may be compared with
+        compared = (all_of(each, "Getattr", "Getitem") for each in all_of(self.tree, "Compare"))
+        for _ in range(2 if any(len(each) > 1 for each in compared) else 1):
+            # In a second turn with what the others may be, which they are compared with.
             found = {name: domain_of(self.document, name, constants) for name in names if name}
             self.domains = {name: domain for name, domain in found.items() if domain}
             constants += [value for domain in self.domains.values() for value in domain.values]
@@ -106,7 +108,8 @@ class _Condition:
         for comparison in comparisons:
             self._warn_of(comparison)
         known = [each for each in conjuncts(self.tree) if self._is_known(each)]
-        if not comparisons and not is_copy and self._names(known) and not self._may_hold(known):
+        can_hold = all(self._may_hold(group) for group in self._groups(known))
+        if not comparisons and not is_copy and self._names(known) and not can_hold:
             what = "never runs: `when`" if self.key == "when" else "always fails: `that`"
             message = f"{self.step.label} {what} cannot hold, whatever its names are"
             self.step.source.warn("RB453", message, self.node.span)
@@ -177,6 +180,20 @@ class _Condition:
         tries = self._tries(parts)
         return any(all(self._value(part, each) is True for part in parts) for each in tries)
 
+    def _groups(self, parts: "Sequence[nodes.Node]") -> "Iterator[list[nodes.Node]]":
+        """Conditions by what they speak of: those of different groups share no name."""
+        groups: list[tuple[set[Name], list[nodes.Node]]] = []
+        for part in parts:
+            names = self._names([part])
+            joined = [each for each in groups if each[0] & names]
+            groups = [each for each in groups if each not in joined]
+            members = [member for each in joined for member in each[1]]
+            groups.append((names.union(*(each[0] for each in joined)), [*members, part]))
+        return (members for names, members in groups if self._is_small(names))
+
+    def _is_small(self, names: set[Name]) -> bool:
+        return prod(len(self.domains[name].values) for name in names) <= _MOST_TRIES
+
     def _tries(self, parts: "Sequence[nodes.Node]") -> Iterator[Mapping[Name, Json]]:
         names = sorted(self._names(parts))
         for values in product(*(self.domains[name].values for name in names)):
@@ -188,7 +205,7 @@ class _Condition:
             names = self._names([node])
         except _Unknown:
             return False
-        return prod(len(self.domains[name].values) for name in names) <= _MOST_TRIES
+        return self._is_small(names)
 
     def _names(self, parts: "Sequence[nodes.Node]") -> set[Name]:
         """The names in it; raises _Unknown."""

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 ERROR = "error"
 WARNING = "warning"
 MAX_SHOWN = 50
+MAX_FINDINGS = 500
+"""In one file, about; who has more has another kind of file in hand."""
+_MOST_COMPARED = 200
+"""Known words among which a misspelt one is looked for."""
 _TAB = 4
 
 
@@ -150,7 +154,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     names = list(known)
     alike = [word for word in names if word.lower() == name.lower()]
     longer = [word for word in names if len(name) > 2 and word.startswith(name)]
-    close = alike or longer[:1] or get_close_matches(name, names, n=1, cutoff=0.6)
+    near = names if len(names) <= _MOST_COMPARED else ()
+    close = alike or longer[:1] or get_close_matches(name, near, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
     if not names or len(names) > 20:

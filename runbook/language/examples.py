@@ -198,8 +198,8 @@ RB404
   steps:
     - id: say
       uses: command
--     with: {argv: [bash, -c, 'echo ${{ inputs.tag }}']}
-+     with: {argv: [bash, -c, 'echo "$1"', say, '${{ inputs.tag }}']}
+-     with: {script: 'echo ${{ inputs.tag }}'}
++     with: {script: 'echo "$TAG"', environment: {TAG: '${{ inputs.tag }}'}}
 
 RB405
   finally:

@@ -6,7 +6,7 @@ Whether an output that exists is surely set by then: unset.py.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from runbook.language.diagnostics import Span, did_you_mean, one_of
+from runbook.language.diagnostics import MAX_FINDINGS, Span, did_you_mean, one_of
 from runbook.language.document import Declared, Document, Step
 from runbook.language.expressions import (
     LoneName,
@@ -160,6 +160,8 @@ class Names:
         is_when: bool = False,
         is_on_failure: bool = False,
     ) -> None:
+        if len(source.diagnostics) > MAX_FINDINGS:
+            return
         try:
             found = references(text)
         except ExpressionInvalid as error:

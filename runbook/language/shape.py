@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
 from runbook.core.plan import JsonObject
-from runbook.language.diagnostics import Span, did_you_mean, one_of
+from runbook.language.diagnostics import MAX_FINDINGS, Span, did_you_mean, one_of
 from runbook.language.expressions import has_expression
 from runbook.language.hints import (
     CONTINUE_HINT,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
     from jsonschema.protocols import Validator
 
-MAX_FINDINGS = 500
-"""In one file; who has more has another kind of file in hand."""
 _MEASURES = {
     DURATION_PATTERN: "a duration such as `90s`, `10m` or `1h30m`",
     POSITIVE_DURATION_PATTERN: "a duration above zero, such as `90s`, `10m` or `1h30m`",
