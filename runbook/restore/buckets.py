@@ -111,6 +111,8 @@ class _Keeper:
         if content.exists():
             return True
         try:
+            if sha256_of(older) != older.name:
+                return False
             content.hardlink_to(older)
         except FileExistsError:
             return True

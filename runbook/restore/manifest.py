@@ -24,8 +24,11 @@ HOW_TO_READ = (
     "copy them back by `cp -a files/. TARGET/`, then set modes and owners from "
     "volumes/NAME/inventory.jsonl, where each line is one entry as JSON (mode octal, times in "
     "nanoseconds since 1970, `path_base64` where a name is no UTF-8, empty path: the directory "
-    "itself). `commit` is the git commit that was checked out; a patch beside it goes on by "
-    "`git apply`. `absent: true` means that there was nothing yet. manifest.json itself is checked "
+    "itself). buckets/NAME/objects.jsonl has one object of a bucket a line, with its headers, "
+    "metadata and tags; its content is buckets/NAME/objects/SHA256, or, where there is a "
+    "`version_id`, that version of it on the server. "
+    "`commit` is the git commit that was checked out; a patch beside it goes on by `git apply`. "
+    "`absent: true` means that there was nothing yet. manifest.json itself is checked "
     "by `sha256sum -c manifest.json.sha256`."
 )
 

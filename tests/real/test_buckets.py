@@ -389,6 +389,24 @@ def test_a_restore_that_was_killed_is_finished_by_the_next(store: Store, calls: 
     assert store.state() == before
 
 
+def test_a_damaged_object_of_an_older_restore_point_is_fetched_again(
+    make_store: MakeStore,
+) -> None:
+    store = make_store()
+    point = store.back_up()
+    before = store.state()
+    for path in store.context("x").state_dir.glob(
+        f"restore-points/{point}/buckets/files/objects/*"
+    ):
+        path.write_bytes(b"rubbish")
+
+    store.back_up("again")
+    change(store)
+    store.restore()
+
+    assert store.state() == before
+
+
 def test_a_damaged_object_is_refused_before_anything_is_changed(store: Store) -> None:
     point = store.back_up()
     change(store)
