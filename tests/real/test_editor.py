@@ -1,6 +1,7 @@
 """The schemas in an editor: yaml-language-server completes, explains, and sees the same errors."""
 
 import json
+import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from runbook.language.checking import validate
 from runbook.registry import discover
+from tests.language.generated import NAMED, TEXTS, editor_of, schema_of, written
+from tests.language.making import Maker, spoiled
 from tests.real import ground
 
 pytestmark = pytest.mark.real
@@ -136,6 +139,20 @@ def test_it_marks_no_spelling_that_the_program_takes(editor: Editor, tmp_path: P
 
     assert editor.findings(path, text) == []
     assert validate(path, registry=discover()) == []
+
+
+def test_it_marks_exactly_the_documents_that_do_not_fit(editor: Editor, tmp_path: Path) -> None:
+    seed = random.randrange(10**9)
+    dice, schema = random.Random(seed), schema_of("runbook")
+    maker, is_fit = Maker(schema, dice, TEXTS, NAMED), editor_of(schema)
+
+    for number in range(30):
+        made = maker.document()
+        document = spoiled(made, dice) if number % 2 else made
+        text = f"{MODELINE}{written(document, dice)}\n"
+        marks = editor.findings(tmp_path / f"made_{number}.yaml", text)
+
+        assert (not marks) is is_fit(document), f"seed {seed}: {marks}\n{text}"
 
 
 def test_it_completes_parameters_and_explains_them(editor: Editor, tmp_path: Path) -> None:
