@@ -162,7 +162,7 @@ class _Condition:
         hint = (
             f"compare it: `{written} {compared}`" if written and compared and chain(node) else None
         )
-        self.step.source.error("RB204", message, self._span(written), hint)
+        self.step.source.error("RB414", message, self._span(written), hint)
 
     # --- whether it can hold ---
 

@@ -235,6 +235,12 @@ RB410
 - on_failure: {runbook: rollback.yaml, with: {dat: keep}}
 + on_failure: {runbook: rollback.yaml, with: {data: keep}}
 
+RB414
+  inputs: {count: {type: integer, default: 3}}
+  steps:
+-   - {id: enough, uses: assert, with: {that: "${{ inputs.count }}"}}
++   - {id: enough, uses: assert, with: {that: "${{ inputs.count > 0 }}"}}
+
 RB451
   inputs: {tag: {type: string}}
 + steps:

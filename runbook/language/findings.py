@@ -130,6 +130,10 @@ FINDINGS: dict[str, str] = {
         "beside it has."
     ),
     "RB413": "A policy's window names a time zone that there is not.",
+    "RB414": (
+        "What an expression gives does not fit where it stands: it is of another type, or out of "
+        "bounds. A condition must be true or false."
+    ),
     # --- warnings ---
     "RB451": "An input is declared and never used.",
     "RB452": "A `when` does not depend on anything: the step always runs, or never.",

@@ -79,7 +79,7 @@ def _check(
         said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
     for name in used if len(used) == 1 else ():
         node, source = _written(document, name) or (node, source)
-    source.error("RB206", f"`{key}` of step `{step.id}`: {said}", node.span)
+    source.error("RB414", f"`{key}` of step `{step.id}`: {said}", node.span)
 
 
 def _written(document: Document, name: Reference) -> tuple[Node, Source] | None:
