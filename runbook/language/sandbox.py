@@ -245,7 +245,10 @@ def _to_float(value: Any) -> float:
 
 def _number(name: str, value: Any, convert: Callable[[Any], float]) -> float:
     try:
-        return convert(value)
+        number = convert(value)
+        if math.isfinite(number):
+            return number
+        raise OverflowError
     except (TypeError, ValueError, OverflowError):
         raise ExpressionInvalid(f"`{name}` cannot convert this value") from None
 
