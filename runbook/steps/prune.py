@@ -5,11 +5,10 @@ docs/adr/0025-restore-points-are-pruned-by-a-step.md says what is never deleted.
 
 from pathlib import Path
 
-from pydantic import Field
-
 from runbook.core.plan import Effect, Rerun
 from runbook.field_rules import rule, rules
 from runbook.kinds import Context, Outputs, Result, Spec, StepKind
+from runbook.resources import Natural, Positive
 from runbook.restore import retention
 
 
@@ -33,9 +32,9 @@ class Prune(Spec):
         )
     )
 
-    keep_last: int | None = Field(default=None, ge=1)
+    keep_last: Positive | None = None
     """So many of the newest are kept."""
-    keep_days: int | None = Field(default=None, ge=0)
+    keep_days: Natural | None = None
     """Those that are no older than so many days are kept."""
 
 

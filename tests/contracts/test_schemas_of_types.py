@@ -137,10 +137,15 @@ class Branch:
         for use in self.uses:
             (key, *deeper) = use.path
             if not deeper and document.get(key) is not None:
-                document[key] = use.types[0]
+                document[key] = _one_for(use)
         assume("${{" not in json.dumps(document))
         assume(self.validator.is_valid(document))
         return document
+
+
+def _one_for(use: ResourceUse) -> str:
+    """A resource that may stand there; each is named as its type."""
+    return next(iter(use.types or RESOURCES))
 
 
 @cache
@@ -151,7 +156,7 @@ def branch(name: str) -> Branch:
         schema, word = DEFINITIONS["resource"]["properties"][name], ""
     else:
         uses = REGISTRY.facts(name).resources
-        schema, word = PARAMETERS[name], uses[0].types[0] if uses else ""
+        schema, word = PARAMETERS[name], _one_for(uses[0]) if uses else ""
     whole: Any = {**schema, "$defs": DEFINITIONS}
     return Branch(documents(schema, word), validator_class()(whole), uses)
 
