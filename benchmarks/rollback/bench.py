@@ -189,9 +189,9 @@ CONTESTANTS = {
 
 def compared(world: World) -> tuple[object, ...]:
     """What a contestant must bring back: all but settings of databases, which rollback.sh loses."""
-    settings = re.compile(r"ALTER (DATABASE|ROLE .* IN DATABASE) .* SET ")
-    schema = [line for line in world.schema.splitlines() if not settings.match(line)]
-    return world.tables, schema, world.commit
+    settings = re.compile(r"--|ALTER (DATABASE|ROLE .* IN DATABASE) .* SET ")
+    lines = {line for line in world.schema.splitlines() if not settings.match(line)}
+    return world.tables, lines, world.commit
 
 
 def round_of(number: int, name: str, rows: int, objects: int) -> Took:
