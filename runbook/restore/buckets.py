@@ -166,10 +166,11 @@ def on_threads(work: Callable[[I], O], items: Iterable[I], ctx: Context) -> list
 
 def problems(root: Path, entry: BucketEntry, *, check: Callable[[], None]) -> list[str]:
     """What is missing or altered of the objects that a restore point holds."""
-    if entry.absent or entry.is_versioned:
+    objects = listed(root, entry)
+    if entry.is_versioned:
         return []
     found = []
-    for digest in sorted({str(each.sha256) for each in listed(root, entry)}):
+    for digest in sorted({str(each.sha256) for each in objects}):
         check()
         content = root / "buckets" / entry.name / "objects" / digest
         if not content.is_file():
@@ -184,10 +185,16 @@ def listed(root: Path, entry: BucketEntry) -> list[StoredObject]:
     if entry.listing is None:
         return []
     try:
-        lines = (root / entry.listing.path).read_text(encoding="utf-8").splitlines()
-        return [StoredObject.model_validate_json(line) for line in lines]
+        lines = (root / entry.listing.path).read_bytes().splitlines()
+        found = [StoredObject.model_validate_json(line) for line in lines]
     except (OSError, ValueError) as error:
         raise Unfit(f"the list of bucket `{entry.name}` cannot be read: {error}") from error
+    if any("headers" not in each.model_fields_set for each in found):
+        raise Unfit(
+            f"the list of bucket `{entry.name}` is of an older form, without headers",
+            hint="name another restore point by `point`",
+        )
+    return found
 
 
 # --- what people and preflight are told -----------------------------------------------------
@@ -223,18 +230,14 @@ def lacking(there: Bucket, root: Path, entry: BucketEntry) -> list[str]:
         return []
     if not there.is_versioned:
         return [f"bucket `{there.name}` keeps no versions any more: they are off or suspended"]
-    found = there.versions()
-    gone = [
-        each.key
-        for each in listed(root, entry)
-        if each.size_bytes
-        and not (
-            (kept := found.get((each.key, each.version_id))) is not None
-            and kept.is_same_content(each)
-        )
-    ]
-    if not gone:
+    wanted = {(each.key, each.version_id): each for each in listed(root, entry) if each.size_bytes}
+    for kept in there.versions():
+        each = wanted.get((kept.key, kept.version_id))
+        if each and each.is_same_content(kept):
+            del wanted[each.key, each.version_id]
+    if not wanted:
         return []
+    gone = [key for key, _ in wanted]
     shown = ", ".join(f"`{key}`" for key in gone[:_SHOWN])
     more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
     return [f"bucket `{there.name}` has not kept the versions of {shown}{more}"]

@@ -98,9 +98,9 @@ class Bucket:
         listing = map(_of_listing, self._client.list_objects(self.name, recursive=True))
         return {each.key: each for each in listing}
 
-    def versions(self) -> dict[tuple[str, str | None], StoredObject]:
-        """Every version of every object, by key and id; no delete markers."""
-        return {(found.key, found.version_id): found for found, _ in self._versions()}
+    def versions(self) -> Iterator[StoredObject]:
+        """Every version of every object, of which there may be very many; no delete markers."""
+        return (found for found, _ in self._versions())
 
     def _versions(self) -> Iterator[tuple[StoredObject, bool]]:
         listing = self._client.list_objects(self.name, recursive=True, include_version=True)
@@ -179,19 +179,19 @@ class Bucket:
         digest, size_bytes = hashlib.sha256(), 0
         try:
             response = self._client.get_object(self.name, found.key, version_id=found.version_id)
+            try:
+                for piece in response.stream(_PIECE_BYTES, decode_content=False):
+                    check()
+                    digest.update(piece)
+                    size_bytes += len(piece)
+                    take(piece)
+            finally:
+                response.close()
+                response.release_conn()
+            whole = self._with(found, response.headers)
         except S3Error as error:
             self._require_gone(found, error)
             return None
-        try:
-            for piece in response.stream(_PIECE_BYTES, decode_content=False):
-                check()
-                digest.update(piece)
-                size_bytes += len(piece)
-                take(piece)
-        finally:
-            response.close()
-            response.release_conn()
-        whole = self._with(found, response.headers)
         return whole.model_copy(update={"sha256": digest.hexdigest(), "size_bytes": size_bytes})
 
     # --- writing ----------------------------------------------------------------------------

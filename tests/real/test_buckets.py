@@ -63,6 +63,7 @@ ODD_KEYS = [
     "plus+and?query=1#fragment",
     "a&<>'\"b\\\tc",
     "deep/er/ключ e\u0301.bin",
+    "line\u2028after\x85line",
     "/".join(["s" * 99] * 9),
 ]
 PART_BYTES = 6 << 20
@@ -614,6 +615,28 @@ def test_what_is_deleted_during_the_backup_is_not_in_it(
     store.restore()
 
     assert "empty" not in before
+    assert store.state() == before
+
+
+def test_what_is_deleted_right_after_it_was_read_is_not_in_the_backup_either(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    with_what_belongs_to_it = Bucket._with
+
+    def told_late(there: Bucket, found: StoredObject, headers: Any) -> StoredObject:
+        if found.key == "a.txt":  # which has tags to be asked for
+            store.delete("a.txt")
+        return with_what_belongs_to_it(there, found, headers)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bucket, "_with", told_late)
+        store.back_up()
+    before = store.state()
+    change(store)
+    store.restore()
+
+    assert "a.txt" not in before
     assert store.state() == before
 
 
