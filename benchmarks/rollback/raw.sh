@@ -37,7 +37,7 @@ stage() {
   beside pg_restore --create --schema-only --file=- /backup/db |
     sed -nE 's/^(ALTER (DATABASE|ROLE .* IN DATABASE)) shop /\1 shop_new /p' | psql
 }
-stop() { compose stop --timeout 10 redis minio "${BUILT[@]}"; }
+stop() { docker stop --time 10 $(printf "$PROJECT-%s-1 " redis minio "${BUILT[@]}") >/dev/null; } # all at once
 files() {
   find "$FILES" -mindepth 1 -delete
   cp -a --reflink=auto "$BACKUPS/files/." "$FILES/"
