@@ -10,31 +10,33 @@ import re
 import time
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from runbook.core.plan import Effect, Json, Rerun
 from runbook.errors import CommandFailed, EngineGone, StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
 from runbook.steps._orphans import Orphans
+from runbook.steps._waiting import Waiting, flaw_of, key, one_shots
 from runbook.tools import compose, docker
 from runbook.tools.compose import Service
-from runbook.tools.containers import POLL_S, log_tail, readiness, set_restart_policy
-from runbook.units import format_duration
+from runbook.tools.containers import POLL_S, is_well_by_the_engine, set_restart_policy
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
 _LEFTOVER = re.compile(r"[0-9a-f]{12}_(.+)")
-_COMPLETED = "service_completed_successfully"
 
 
 class ComposeUp(Spec):
     """Create and start services of a stack, and wait until they are ready.
 
     Ready is what a service's own health test says, run in its container at once and again four
-    times a second; without one, that it goes on running. Images are never pulled. Containers of
+    times a second; without one, that it goes on running. What was not ready in the same way before
+    the run changed anything is told and not counted. Images are never pulled. Containers of
     services that the compose files do not name are left alone and told; in a rollback, where all
     services are meant, those that did not run at the restore point are stopped, and those that did
     and were stopped by `compose_stop` are started.
@@ -51,6 +53,8 @@ class ComposeUp(Spec):
     """Which services, with all that they depend on; absent: every one."""
     ready_within: Duration = 120.0
     """How long the services that are waited for may take, all together."""
+    optional: list[str] = Field(default_factory=list)
+    """Services that are started and not waited for; whether they are ready is only told."""
     build: bool = False
     """Whether images are built first; otherwise those that are there are used as they are."""
 
@@ -64,6 +68,8 @@ class ServicesUp(Outputs):
     """Of each service the id of the image that it runs."""
     orphans: list[str]
     """Names of running containers whose service no compose file names."""
+    unready: list[str]
+    """Services that were not ready and do not count: optional ones, and those ill before."""
 
 
 def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
@@ -97,15 +103,27 @@ def _bring_up(
     if spec.services is None:
         orphans.stop_new()
     _create(client, spec, [found[name] for name in everything], ctx)
-    until = time.monotonic() + spec.ready_within
+    waiting = Waiting(
+        client=client,
+        stack=spec.stack,
+        found=found,
+        ctx=ctx,
+        within_s=spec.ready_within,
+        optional=spec.optional,
+    )
     for layer in layers:
-        _await(client, spec, _awaited(found, layer), found, ctx, until)
-        _start(client, spec.stack, [found[name] for name in layer], _one_shots(found), ctx)
-    _await(client, spec, everything, found, ctx, until)
+        waiting.wait(_awaited(found, layer))
+        _start(client, spec.stack, [found[name] for name in layer], one_shots(found), ctx)
+    waiting.wait(everything)
     if spec.services is None:
         orphans.start_old()
     changed = before != _states(client, spec.stack)
-    return Result(_outputs(client, spec.stack, everything, orphans.tell()), changed)
+    outputs = ServicesUp(
+        **_running(client, spec.stack, everything),
+        orphans=orphans.tell(),
+        unready=[*waiting.unready],
+    )
+    return Result(outputs, changed)
 
 
 def _await_engine(spec: ComposeUp, ctx: Context, error: EngineGone) -> None:
@@ -166,12 +184,6 @@ def _is_as_written(
     )
 
 
-def _one_shots(found: Mapping[str, Service]) -> set[str]:
-    """Services that others wait for to end: done once, they are done."""
-    waits = (each.needs.items() for each in found.values())
-    return {need for needs in waits for need, how in needs if how == _COMPLETED}
-
-
 def _start(
     client: "DockerClient",
     stack: Compose,
@@ -228,78 +240,29 @@ def _repair_names(client: "DockerClient", stack: Compose, ctx: Context) -> None:
             container.rename(leftover[1])
 
 
-# --- waiting --------------------------------------------------------------------------------
-
-
-def _await(
-    client: "DockerClient",
-    spec: ComposeUp,
-    names: Sequence[str],
-    found: Mapping[str, Service],
-    ctx: Context,
-    until: float,
-) -> None:
-    """Until each of these services is ready, or one never will be."""
-    one_shots = _one_shots(found)
-    waiting = list(names)
-    while waiting:
-        with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
-            looks = {
-                name: pool.submit(_lacks, client, spec.stack, found[name], name in one_shots)
-                for name in waiting
-            }
-            reasons = {name: look.result() for name, look in looks.items()}
-        waiting = [name for name in waiting if reasons[name] is not None]
-        if waiting and time.monotonic() > until:
-            raise _unready(client, spec, waiting[0], str(reasons[waiting[0]]))
-        if waiting:
-            ctx.show("waiting for " + ", ".join(f"{name}: {reasons[name]}" for name in waiting))
-            ctx.sleep(POLL_S)
-
-
-def _unready(client: "DockerClient", spec: ComposeUp, name: str, reason: str) -> StepError:
-    there = docker.containers(client, spec.stack.project, name)
-    return StepError(
-        f"service `{name}` was not ready within {format_duration(spec.ready_within)}: {reason}",
-        where=f"service `{name}`",
-        output_tail=log_tail(there[0]) if there else (),
-    )
-
-
-def _lacks(
-    client: "DockerClient",
-    stack: Compose,
-    service: Service,
-    is_one_shot: bool,  # noqa: FBT001
-) -> str | None:
-    """Why a service is not ready; None: it is. Raises StepError where it never will be."""
-    there = docker.containers(client, stack.project, service.name)
-    if not there and service.replicas:
-        raise StepError(f"service `{service.name}` has no container any more")
-    for container in there:
-        now = readiness(client, str(container.id))
-        is_done = now.has_ended and now.exit_code == 0 and (is_one_shot or service.restart == "no")
-        if is_done or (now.is_ready and not is_one_shot):
-            continue
-        if now.has_ended:
-            raise StepError(
-                f"service `{service.name}` does not come up: {now.says}",
-                where=f"container `{container.name}`",
-                output_tail=log_tail(container),
-            )
-        return now.says or "it has not ended yet"
-    return None
-
-
-def _outputs(
-    client: "DockerClient", stack: Compose, names: Sequence[str], orphans: list[str]
-) -> ServicesUp:
+def _running(client: "DockerClient", stack: Compose, names: Sequence[str]) -> dict[str, Any]:
+    """Ids of containers and images, as outputs have them."""
     there = {name: docker.containers(client, stack.project, name) for name in names}
-    return ServicesUp(
-        services={name: [str(each.id) for each in found] for name, found in there.items()},
-        images={name: str(found[0].attrs["Image"]) for name, found in there.items() if found},
-        orphans=orphans,
-    )
+    return {
+        "services": {name: [str(each.id) for each in found] for name, found in there.items()},
+        "images": {name: str(found[0].attrs["Image"]) for name, found in there.items() if found},
+    }
+
+
+def _baseline(spec: ComposeUp, _ctx: Context) -> Mapping[str, str]:
+    """Which services are not well now; one without a container is not there yet."""
+    try:
+        with docker.engine() as client:
+            doubtful = {
+                docker.service_of(each)
+                for each in docker.containers(client, spec.stack.project)
+                if not is_well_by_the_engine(each)
+            }
+            names = [name for name in sorted(doubtful) if name in (spec.services or doubtful)]
+            flaws = {name: flaw_of(client, spec.stack, name) for name in names}
+    except StepError:
+        return {}
+    return {key(spec.stack, name): flaw for name, flaw in flaws.items() if flaw is not None}
 
 
 def _describe(spec: ComposeUp) -> str:
@@ -325,4 +288,5 @@ STEP = StepKind(
     holds="stack",
     by_hand=_by_hand,
     preflight=_preflight,
+    baseline=_baseline,
 )

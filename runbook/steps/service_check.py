@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,11 +10,8 @@ from runbook.errors import StepError
 from runbook.kinds import Context, Outputs, Resource, Spec, StepKind
 from runbook.resources import Compose
 from runbook.steps._checks import CheckResult, line, require
+from runbook.steps._waiting import flaw_of, key
 from runbook.tools import docker
-from runbook.tools.containers import readiness
-
-if TYPE_CHECKING:
-    from docker import DockerClient
 
 
 class ServiceCheck(Spec):
@@ -54,7 +50,7 @@ def _run(spec: ServiceCheck, ctx: Context) -> ServicesChecked:
             expected="it to run, and its health test to pass",
             found=flaw or "it runs, and is well",
             required=name in spec.services,
-            was_broken=flaw is not None and ctx.baseline.get(_key(spec, name)) == flaw,
+            was_broken=flaw is not None and ctx.baseline.get(key(spec.stack, name)) == flaw,
             seconds=seconds,
         )
         results.append(result)
@@ -69,24 +65,9 @@ def _look(spec: ServiceCheck) -> dict[str, tuple[str | None, float]]:
     with docker.engine() as client:
         for name in dict.fromkeys([*spec.services, *spec.optional]):
             began = time.monotonic()
-            flaw = _flaw(client, spec.stack, name)
+            flaw = flaw_of(client, spec.stack, name)
             found[name] = flaw, round(time.monotonic() - began, 3)
     return found
-
-
-def _flaw(client: "DockerClient", stack: Compose, name: str) -> str | None:
-    there = docker.containers(client, stack.project, name)
-    if not there:
-        return "it has no container"
-    for container in there:
-        now = readiness(client, str(container.id))
-        if not now.is_ready:
-            return now.says
-    return None
-
-
-def _key(spec: ServiceCheck, name: str) -> str:
-    return f"service {spec.stack.project}/{name}"
 
 
 def _baseline(spec: ServiceCheck, _ctx: Context) -> Mapping[str, str]:
@@ -94,7 +75,7 @@ def _baseline(spec: ServiceCheck, _ctx: Context) -> Mapping[str, str]:
         found = _look(spec)
     except StepError:
         return {}
-    return {_key(spec, name): flaw for name, (flaw, _) in found.items() if flaw is not None}
+    return {key(spec.stack, name): flaw for name, (flaw, _) in found.items() if flaw is not None}
 
 
 def _by_hand(spec: ServiceCheck) -> Sequence[str]:

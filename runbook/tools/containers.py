@@ -61,6 +61,14 @@ def readiness(client: "DockerClient", container_id: str) -> Readiness:
     return Readiness(is_ready=flaw is None, says=flaw or "")
 
 
+def is_well_by_the_engine(container: "Container") -> bool:
+    """Whether it runs and passed its health test, if it has one, in the engine's last round."""
+    state: dict[str, Any] = container.attrs["State"]
+    health = (state.get("Health") or {}).get("Status", "healthy")
+    is_running = state["Running"] and not state.get("Paused") and not state.get("Restarting")
+    return bool(is_running) and health == "healthy"
+
+
 def _has_settled(inspected: dict[str, Any]) -> Readiness:
     from datetime import UTC, datetime
 

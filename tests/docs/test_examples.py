@@ -10,6 +10,7 @@ import yaml
 from benchmarks.diagnostics import compare
 from runbook.language.checking import validate
 from runbook.language.diagnostics import render_all
+from runbook.language.inputs import read_inputs
 from runbook.language.reading import read_source
 from runbook.registry import discover
 from tests.language.generated import editor_of, schema_of
@@ -51,6 +52,29 @@ def test_the_runbooks_that_a_page_shows_are_valid(page: Path, tmp_path: Path) ->
         findings = validate(tmp_path / "deploy.yaml", registry=discover())
 
         assert [each.message for each in findings] == []
+
+
+@pytest.mark.parametrize(
+    ("runbook", "variable", "said", "meant"),
+    [
+        ("deploy", "GIT_BRANCH", "v9", ("revision", "v9")),
+        ("deploy", "MONITORING_DURATION", "600", ("monitoring_duration", 600.0)),
+        ("deploy", "ERROR_THRESHOLD", "0.2", ("error_threshold", 0.2)),
+        ("rollback", "ROLLBACK_CONFIRM", "yes", ("confirm", True)),
+        ("backup", "RETENTION", "14", ("retention", 14)),
+        ("verify", "MONITORING_DURATION", "60", ("duration", 60.0)),
+    ],
+)
+def test_the_variables_of_the_scripts_keep_their_meaning(
+    runbook: str, variable: str, said: str, meant: tuple[str, Any]
+) -> None:
+    declared = yaml.safe_load((ROOT / "runbooks" / f"{runbook}.yaml").read_text())["inputs"]
+    given = {"data": "keep"} if "data" in declared else {}
+
+    values = read_inputs(declared, given, {variable: said})
+
+    name, value = meant
+    assert values[name] == value
 
 
 def test_the_shipped_runbooks_are_valid_without_a_warning() -> None:

@@ -184,6 +184,10 @@ class Shop:
             os.utime(path, ns=(0, 1_600_000_000_123_456_789 + number))
         self.start_world = self.world()
 
+    def restore_points(self) -> set[str]:
+        """The ids of those that are there."""
+        return {path.name for path in (self.state / "restore-points").glob("[!.]*")}
+
     # --- using it -------------------------------------------------------------------------
 
     def start(self, *words: str) -> "subprocess.Popen[str]":

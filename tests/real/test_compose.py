@@ -110,6 +110,44 @@ def test_a_service_that_dies_at_once_fails_with_what_it_printed(make_stack: Make
     assert "no database" in caught.value.output_tail
 
 
+ILL = """
+    services:
+      web: {image: "runbook-test/python:1", command: [sleep, "600"]}
+      panel:
+        image: runbook-test/python:1
+        command: [sleep, "600"]
+        healthcheck: {test: ["CMD", "false"], interval: 300s}
+"""
+
+
+def test_what_was_ill_before_in_the_same_way_is_told_and_does_not_count(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(ILL)
+    stack.compose("up", "--detach")
+    spec = ComposeUp(stack=stack.resource, ready_within=2)
+    assert compose_up.STEP.baseline is not None
+    baseline = compose_up.STEP.baseline(spec, stack.context())
+
+    with pytest.raises(StepError, match="`panel` was not ready within"):
+        run(compose_up, spec, stack)
+    told = run(compose_up, spec, stack, baseline=baseline)
+
+    assert list(baseline) == [f"service {stack.project}/panel"]
+    assert told.outputs.unready == ["panel"]
+
+
+def test_what_is_optional_is_started_and_not_waited_for(make_stack: MakeStack) -> None:
+    stack = make_stack(ILL)
+    began = time.monotonic()
+
+    told = up(stack, ready_within=300, optional=["panel", "no such service"])
+
+    assert told.outputs.unready == ["panel"]
+    assert time.monotonic() - began < 200
+    assert stack.is_running("panel")
+
+
 def test_a_service_that_is_stopped_stays_so_and_is_given_its_policy_back_by_up(
     make_stack: MakeStack,
 ) -> None:

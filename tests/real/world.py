@@ -58,7 +58,8 @@ def observe(project: "Project", *, commit: str, user: str, password: str) -> Wor
         commit=commit,
         images={name: each["Image"] for name, each in services.items()},
         services={
-            name: f"{each['Config']['Labels'][HASH]} {each['State']['Running']}"
+            name: f"{each['Config']['Labels'][HASH]} {each['State']['Running']} "
+            f"{each['HostConfig']['RestartPolicy']['Name']}"
             for name, each in services.items()
         },
         schema="\n".join(line for line in dumped.splitlines() if "restrict " not in line),
