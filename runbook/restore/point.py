@@ -174,7 +174,10 @@ def open_point(state_dir: Path, identifier: str) -> RestorePoint:
         )
     directory = points_dir(state_dir) / identifier
     with disk_errors("reading the restore point", changed=False):
-        data = (directory / MANIFEST).read_bytes()
+        try:
+            data = (directory / MANIFEST).read_bytes()
+        except FileNotFoundError as error:
+            raise Unfit(f"restore point `{identifier}` has just been deleted") from error
         checksum_file = directory / f"{MANIFEST}.sha256"
         recorded = checksum_file.read_text(errors="replace") if checksum_file.exists() else ""
     if recorded != _checksum_line(data):

@@ -26,12 +26,15 @@ def overdue(
 ) -> list[RestorePoint]:
     """Of restore points, oldest first, those that neither rule keeps; never the newest."""
     newest = points[-max(keep_last or 0, 1) :]
-    oldest_kept = now - timedelta(days=keep_days) if keep_days is not None else now
     return [
         point
         for point in points
-        if point not in newest and datetime.fromisoformat(point.manifest.created_at) < oldest_kept
+        if point not in newest and _age_days(point, now) > (keep_days or 0)
     ]
+
+
+def _age_days(point: RestorePoint, now: datetime) -> float:
+    return (now - datetime.fromisoformat(point.manifest.created_at)) / timedelta(days=1)
 
 
 def own_points(ctx: Context) -> list[RestorePoint]:
@@ -73,9 +76,21 @@ def give_up(point: RestorePoint) -> None:
         fsync_directory(parent)
 
 
-def given_up(state_dir: Path) -> list[Path]:
-    """What is left of those that were given up, by whichever run."""
-    return sorted(points_dir(state_dir).glob(f"{_PRUNING}*"))
+def given_up(ctx: Context) -> list[Path]:
+    """What is left of this project's that were given up, by whichever run, and of nobody's."""
+    there = sorted(points_dir(ctx.state_dir).glob(f"{_PRUNING}*"))
+    manifests = {directory: _manifest_of(directory) for directory in there}
+    return [
+        directory
+        for directory, manifest in manifests.items()
+        if manifest is None or manifest.project == ctx.project
+    ]
+
+
+def _manifest_of(directory: Path) -> Manifest | None:
+    with suppress(FileNotFoundError, ValueError):
+        return Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+    return None
 
 
 def delete(directory: Path, ctx: Context) -> list[str]:
@@ -84,16 +99,16 @@ def delete(directory: Path, ctx: Context) -> list[str]:
     Raises:
         StepError: the disk refuses.
     """
-    left: list[str] = []
     with disk_errors("deleting a restore point", changed=True):
-        with suppress(FileNotFoundError, ValueError):
-            manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
-            left = _delete_elsewhere(manifest, ctx)
-        for entry in directory.iterdir():
-            ctx.check()
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-        shutil.rmtree(directory)
+        manifest = _manifest_of(directory)
+        left = _delete_elsewhere(manifest, ctx) if manifest else []
+        # Two runs of one project never meet; those of two may, over one whose manifest is gone.
+        with suppress(FileNotFoundError):
+            for entry in directory.iterdir():
+                ctx.check()
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+            shutil.rmtree(directory)
         fsync_directory(directory.parent)
     return left
 

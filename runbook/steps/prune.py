@@ -62,7 +62,7 @@ def _run(spec: Prune, ctx: Context) -> Result[Pruned]:
     for point in doomed:
         ctx.check()
         retention.give_up(point)
-    left = [line for each in retention.given_up(ctx.state_dir) for line in _delete(each, ctx)]
+    left = [line for each in retention.given_up(ctx) for line in _delete(each, ctx)]
     kept = [point.id for point in retention.own_points(ctx)]
     deleted = [name for name in names if name not in kept]
     return Result(Pruned(deleted=deleted, kept=kept, left=left), bool(deleted))

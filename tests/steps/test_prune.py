@@ -107,6 +107,19 @@ def test_a_warm_copy_that_the_project_does_not_name_any_more_is_told(shop: Any) 
     assert ".rb-" in outputs.left[0]
 
 
+def test_what_another_project_is_about_to_delete_is_left_to_it(shop: Any) -> None:
+    theirs, own = sealed(shop, 20, project="theirs"), sealed(shop, 1)
+    context = shop.make_context()
+    retention.give_up(open_point(context.state_dir, theirs))
+
+    outputs = prune(shop, Prune(keep_days=10**9))
+
+    assert outputs.deleted == []
+    assert outputs.kept == [own]
+    there = points_dir(context.state_dir)
+    assert {path.name for path in there.iterdir()} == {f".pruning-{theirs}", own}
+
+
 @pytest.mark.parametrize("remains", ["everything", "the manifest", "nothing"])
 def test_one_that_a_kill_has_left_half_deleted_is_deleted_by_the_next(
     shop: Any, remains: str
@@ -114,7 +127,7 @@ def test_one_that_a_kill_has_left_half_deleted_is_deleted_by_the_next(
     old, newest = sealed(shop, 20), sealed(shop, 1)
     context = shop.make_context()
     retention.give_up(open_point(context.state_dir, old))
-    (given_up,) = retention.given_up(context.state_dir)
+    (given_up,) = retention.given_up(context)
     if remains != "everything":
         shutil.rmtree(given_up / "databases")
     if remains == "nothing":
