@@ -229,14 +229,9 @@ def conjuncts(tree: "nodes.Expr") -> list["nodes.Expr"]:
     """What must each hold for a condition to hold."""
     from jinja2 import nodes
 
-    pending, found = [tree], []
-    while pending:
-        node = pending.pop()
-        if isinstance(node, nodes.And):
-            pending += [node.left, node.right]
-        else:
-            found.append(node)
-    return found
+    if isinstance(tree, nodes.And):
+        return [*conjuncts(tree.left), *conjuncts(tree.right)]
+    return [tree]
 
 
 # --- values ---------------------------------------------------------------------------------
