@@ -149,7 +149,7 @@ class RedactedStream:
         reach = len(data) - self._redactor.longest
         while end > reach and _GOES_ON.search(data, max(end - _NARROWEST - 2, 0), end):
             end = data.rfind(b"\n", 0, end - 1) + 1
-        if end <= reach:  # whatever has begun before is all there
+        if 0 < end <= reach:  # whatever has begun before is all there
             for start, to in reversed(self._redactor.spans(data)):
                 end = data.rfind(b"\n", 0, start) + 1 if start < end < to else end
         return end

@@ -72,14 +72,12 @@ class VolumeRestore:
             StepError: a disk refuses, the files are damaged, or somebody writes meanwhile.
         """
         with disk_errors("keeping what will be replaced", changed=False):
-            found = read_live(self.helper, self.name, take=self._take)
-            leftovers = [path for path in found if self._is_own(path)]
-            delta = self._differing_from(found)
+            delta = self._differing_from(self._read_and_keep())
             self._keep_all(delta)
-        if delta.is_empty and not leftovers:
+        if delta.is_empty:
             return Restored(0, 0, 0)
         with disk_errors("reading the restore point", changed=True):
-            self._apply(delta, leftovers)
+            self._apply(delta)
         left = self._differing_from(read_live(self.helper, self.name))
         if not left.is_empty:
             first = (*left.written, *left.extras, *left.adjusted)[0]
@@ -97,10 +95,19 @@ class VolumeRestore:
         return PurePosixPath(path).name.startswith(self._prefix)
 
     def _differing_from(self, found: Inventory) -> Delta:
-        live = {path: entry for path, entry in found.items() if not self._is_own(path)}
-        return compare_told(live, self.wanted, check=self.check)
+        return compare_told(found, self.wanted, check=self.check)
 
     # --- keeping --------------------------------------------------------------------------
+
+    def _read_and_keep(self) -> Inventory:
+        """The live files, once nothing of an earlier attempt is among them or linked to them."""
+        found = read_live(self.helper, self.name, take=self._take)
+        leftovers = [path for path in found if self._is_own(path)]
+        if not leftovers:
+            return found
+        script = "\n".join([_HEAD, *_many("rm -f", leftovers), ""])
+        self.helper.run(os.fsencode(script))
+        return read_live(self.helper, self.name, take=self._take)
 
     def _take(self, entry: Entry, content: IO[bytes]) -> str:
         """Keep a file, unless the restore point holds the same at its path."""
@@ -156,14 +163,14 @@ class VolumeRestore:
 
     # --- writing --------------------------------------------------------------------------
 
-    def _apply(self, delta: Delta, leftovers: list[str]) -> None:
+    def _apply(self, delta: Delta) -> None:
         touched = [self.wanted[path] for path in (*delta.written, *delta.adjusted)]
         staged = {
             entry.path: f"{self._prefix}{number}"
             for number, entry in enumerate(touched)
             if entry.type in (EntryType.FILE, EntryType.SYMLINK)
         }
-        script = "\n".join([_HEAD, *self._commands(delta, staged, leftovers), self._tidy, ""])
+        script = "\n".join([_HEAD, *self._commands(delta, staged), self._tidy, ""])
         try:
             self.helper.write(self._staged(staged))
             self.helper.run(os.fsencode(script))
@@ -176,6 +183,7 @@ class VolumeRestore:
             for entry in self.wanted.values()
             if entry.type is EntryType.DIRECTORY
         )
+        self.helper.run(os.fsencode(_HEAD))  # which syncs
 
     @property
     def _tidy(self) -> str:
@@ -197,9 +205,7 @@ class VolumeRestore:
                 yield member
         yield from others
 
-    def _commands(
-        self, delta: Delta, staged: dict[str, str], leftovers: list[str]
-    ) -> Iterator[str]:
+    def _commands(self, delta: Delta, staged: dict[str, str]) -> Iterator[str]:
         in_the_way = [
             path
             for path in (*delta.written, *delta.adjusted)
@@ -207,9 +213,7 @@ class VolumeRestore:
         ]
         gone = [delta.live[path] for path in deepest_first({*delta.extras, *in_the_way})]
         plain = [entry.path for entry in gone if entry.type is not EntryType.DIRECTORY]
-        # By now some of these names are those of what is staged anew.
-        unfinished = {*leftovers}.difference(staged.values())
-        yield from _many("rm -f", [*unfinished, *plain])
+        yield from _many("rm -f", plain)
         for entry in gone:
             if entry.type is EntryType.DIRECTORY:
                 yield f"remove_directory {_quoted(entry.path)}"

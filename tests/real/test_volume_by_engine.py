@@ -8,16 +8,22 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
+from runbook.tools.helper_containers import helper
 from runbook.tools.inventory import CAPABILITY, Entry, EntryType, scan, tree_sha256
+from runbook.tools.kept import Kept
+from runbook.tools.volume_restore import VolumeRestore, read_live
 from tests.conftest import Eventually
 from tests.real.conftest import MakeStack, Stack
 from tests.real.shop import Told
+from tests.steps.conftest import MakeContext
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -323,3 +329,87 @@ def test_killed_while_it_reads_or_writes_a_resume_gets_to_the_same_end(
     assert shop.kept() == {**REPLACED, "big": "small"}
     assert shop.stack.is_running("web")
     assert shop.helpers() == ""
+
+
+@dataclass(kw_only=True)
+class Watched:
+    """A helper's container, whose acts on the volume are noted."""
+
+    container: Any
+    acts: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.container, name)
+
+    def put_archive(self, path: str, data: Any) -> Any:
+        self.acts.append("write")
+        return self.container.put_archive(path, data)
+
+    def start(self) -> None:
+        chunks, _ = self.container.get_archive("/runbook.sh")
+        script = b"".join(chunks).decode().splitlines()
+        self.acts.append("sync" if "sync" in script else "start")
+        self.container.start()
+
+
+@dataclass(kw_only=True)
+class Restoring:
+    """A restore of a volume, not begun yet."""
+
+    root: Path
+    work: VolumeRestore
+    watched: Watched
+
+
+@pytest.fixture
+def restoring(make_context: MakeContext, engine: None, tmp_path: Path) -> Iterator[Restoring]:
+    """The volume holds `one`, under two names, and `directory`, as the restore point does."""
+    name = f"runbook-test-{uuid4().hex[:8]}"
+    subprocess.run(["docker", "volume", "create", name], check=True, capture_output=True)
+    words = ["docker", "volume", "inspect", "--format", "{{.Mountpoint}}", name]
+    told = subprocess.run(words, check=True, capture_output=True, text=True)
+    root = Path(told.stdout.strip())
+    (root / "directory").mkdir()
+    (root / "one").write_text("one")
+    (root / "twin").hardlink_to(root / "one")
+    shutil.copytree(root, tmp_path / "files")
+    context = make_context()
+    with helper(name, context, runs_script=True) as real:
+        watched = Watched(container=real.container)
+        work = VolumeRestore(
+            helper=replace(real, container=cast("Any", watched)),
+            name=name,
+            wanted=read_live(real, name),
+            files=tmp_path / "files",
+            kept=Kept(tmp_path / "kept"),
+            spool=tmp_path / "spool",
+            operation=context.operation,
+            check=context.check,
+        )
+        yield Restoring(root=root, work=work, watched=watched)
+    subprocess.run(["docker", "volume", "rm", name], check=True, capture_output=True)
+
+
+def test_what_was_written_since_is_kept_though_a_killed_attempt_has_linked_to_it(
+    restoring: Restoring,
+) -> None:
+    root, work = restoring.root, restoring.work
+    (root / "twin").unlink()
+    (root / f".runbook-restore-{work.operation}-0").hardlink_to(root / "one")
+    (root / "one").write_text("written since")
+
+    work.run()
+
+    assert (work.kept.directory / "files" / "one").read_text() == "written since"
+    assert sorted(path.name for path in root.iterdir()) == ["directory", "one", "twin"]
+    assert (root / "twin").read_text() == "one"
+    assert (root / "twin").samefile(root / "one")
+
+
+def test_the_last_of_a_restore_is_that_all_of_it_is_synced(restoring: Restoring) -> None:
+    (restoring.root / "directory").chmod(0o700)
+
+    restoring.work.run()
+
+    assert (restoring.root / "directory").stat().st_mode & 0o777 == 0o755
+    assert restoring.watched.acts[-1] == "sync"

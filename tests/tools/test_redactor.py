@@ -166,6 +166,21 @@ def test_a_stream_gives_lines_at_once_and_does_not_hoard_base64() -> None:
     assert b"".join([*given, stream.finish()]) == b"one\ntwo\n" + line * 100
 
 
+def test_a_long_line_in_pieces_is_looked_through_once() -> None:
+    looked_at: list[int] = []
+
+    class Counting(Redactor):
+        def spans(self, data: bytes) -> list[tuple[int, int]]:
+            looked_at.append(len(data))
+            return super().spans(data)
+
+    stream = RedactedStream(Counting([Secret(SECRET)]))
+    given = b"".join([*(stream.feed(b"." * 1000) for _ in range(50)), stream.finish()])
+
+    assert given == b"." * 50_000
+    assert sum(looked_at) == 50_000
+
+
 @settings(deadline=None)
 @given(values, others)
 def test_what_holds_no_secret_stays_as_it_is(value: str, text: str) -> None:
