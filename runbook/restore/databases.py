@@ -86,10 +86,11 @@ class DatabaseWay(Protocol[E]):
             StepError: it refuses the query, or takes too long.
         """
 
-    def hindrances(self, phase: Phase, ctx: Context) -> list[str]:
-        """What would keep a switch from taking place, a line each; changes nothing.
+    def warnings(self, ctx: Context) -> list[str]:
+        """What a switch may meet, or leave behind, as things stand, a line each; changes nothing.
 
-        Before the phase `stage` the database is in use, and its users may yet be stopped.
+        None of it is a reason to refuse: whoever uses the database may yet be stopped, and a way
+        back in an outage is worth more than what it leaves to be set up anew.
         """
 
     def missing_for_backup(self, ctx: Context) -> list[str]:

@@ -221,6 +221,7 @@ class PostgresWay:
         if replaced is not None:
             # Before the sessions end: pools come back at once.
             postgres.allow_connections(connection, self._name, allowed=False)
+            postgres_hindrances.require_endable(connection, self.database, sleep=ctx.sleep)
             postgres.end_sessions(connection, self._name, sleep=ctx.sleep)
         with connection.transaction():
             if replaced is not None:
@@ -298,18 +299,18 @@ class PostgresWay:
         except Absent as error:
             raise Unfit(error.message) from error
 
-    def hindrances(self, phase: Phase, ctx: Context) -> list[str]:
-        with self._admin(ctx) as connection:
-            found = postgres_hindrances.of_state(connection, self.database)
-            if phase != "stage":
-                found += postgres_hindrances.of_sessions(connection, self.database)
-        return found
+    def warnings(self, ctx: Context) -> list[str]:
+        try:
+            with self._admin(ctx) as connection:
+                return postgres_hindrances.warnings(connection, self.database)
+        except Absent:
+            return []
 
     def missing_for_backup(self, ctx: Context) -> list[str]:
-        return postgres_needs.missing(self.database, lambda: self.reach(ctx), is_for_restore=False)
+        return postgres_needs.missing(self.database, lambda: self.reach(ctx))
 
     def missing_for_restore(self, ctx: Context) -> list[str]:
-        return postgres_needs.missing(self.database, lambda: self.reach(ctx), is_for_restore=True)
+        return self.missing_for_backup(ctx)
 
     def room_for_backup(self, ctx: Context) -> list[Room]:
         _, size_bytes = self._size(ctx)

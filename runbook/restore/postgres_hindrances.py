@@ -1,16 +1,22 @@
-"""What keeps a PostgreSQL database from being switched, or would be lost by it.
+"""What keeps a PostgreSQL database from being switched, or is left behind by it.
 
-Found before anything is changed, a line each, with what to type.
+A line each, with what to type.
 """
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from runbook.errors import StepError
 from runbook.resources import Postgres
 from runbook.restore import postgres_by_hand as by_hand
 from runbook.tools import postgres
 
 if TYPE_CHECKING:
     from psycopg import Connection
+
+_LEAVING_S = 5.0
+"""For sessions that the user may not end: whoever was stopped is on the way out."""
+_POLL_S = 0.1
 
 
 def of_rights(connection: "Connection[Any]", database: Postgres) -> list[str]:
@@ -36,7 +42,29 @@ def of_rights(connection: "Connection[Any]", database: Postgres) -> list[str]:
     return found
 
 
-def of_sessions(connection: "Connection[Any]", database: Postgres) -> list[str]:
+def warnings(connection: "Connection[Any]", database: Postgres) -> list[str]:
+    """What a switch would meet, or leave behind, as things stand."""
+    name = database.database
+    return [
+        *_sessions(connection, database),
+        *_prepared(connection, name),
+        *_slots(connection, name),
+        *_subscriptions(connection, name),
+    ]
+
+
+def require_endable(
+    connection: "Connection[Any]", database: Postgres, *, sleep: postgres.Sleep
+) -> None:
+    """Raises StepError where sessions stay that the user may not end."""
+    until = time.monotonic() + _LEAVING_S
+    while found := _sessions(connection, database):
+        if time.monotonic() > until:
+            raise StepError("; ".join(found))
+        sleep(_POLL_S)
+
+
+def _sessions(connection: "Connection[Any]", database: Postgres) -> list[str]:
     """Sessions of others, which the user may not end, and of which he sees little."""
     query = """
       SELECT a.usename, r.rolsuper, string_agg(a.pid::text, ', ')
@@ -57,16 +85,6 @@ def of_sessions(connection: "Connection[Any]", database: Postgres) -> list[str]:
     return found
 
 
-def of_state(connection: "Connection[Any]", database: Postgres) -> list[str]:
-    """What is tied to the live database itself, and would stay with it."""
-    name = database.database
-    return [
-        *_prepared(connection, name),
-        *_slots(connection, name),
-        *_subscriptions(connection, name),
-    ]
-
-
 def _prepared(connection: "Connection[Any]", name: str) -> list[str]:
     # One that is only passing through is gone within a second.
     query = """SELECT gid FROM pg_prepared_xacts WHERE database = %s
@@ -76,13 +94,16 @@ def _prepared(connection: "Connection[Any]", name: str) -> list[str]:
 
 
 def _slots(connection: "Connection[Any]", name: str) -> list[str]:
-    query = """SELECT slot_name FROM pg_replication_slots
+    # Its name is taken on the whole server; it is dropped from any database.
+    query = """SELECT slot_name, plugin FROM pg_replication_slots
                WHERE database = %s AND NOT temporary ORDER BY 1"""
     return [
-        f"logical replication slot `{slot}` would stay with the replaced database `{name}`: end"
-        f" that replication, `SELECT pg_drop_replication_slot({by_hand.literal(slot)})`, and set"
-        " it up anew afterwards"
-        for (slot,) in connection.execute(query, [name]).fetchall()
+        f"logical replication slot `{slot}` stays with the database that a switch replaces: its"
+        f" consumer is refused by the restored `{name}`, and WAL is kept for it. Afterwards set it"
+        f" up anew, in `{name}`: `SELECT pg_drop_replication_slot({by_hand.literal(slot)})`,"
+        f" `SELECT pg_create_logical_replication_slot({by_hand.literal(slot)},"
+        f" {by_hand.literal(plugin)})`, and let its consumer read all rows again"
+        for slot, plugin in connection.execute(query, [name]).fetchall()
     ]
 
 
@@ -90,7 +111,9 @@ def _subscriptions(connection: "Connection[Any]", name: str) -> list[str]:
     query = """SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
                WHERE d.datname = %s AND s.subenabled ORDER BY 1"""
     return [
-        f"subscription `{each}` would stay with the replaced database `{name}`: type in it"
-        f" `ALTER SUBSCRIPTION {by_hand.identifier(each)} DISABLE`, and create it anew afterwards"
+        f"subscription `{each}` stays with the database that a switch replaces, which lets nobody"
+        f" in: it receives nothing more, and its publisher keeps WAL for it. Afterwards open the"
+        f" replaced database by `ALTER DATABASE … ALLOW_CONNECTIONS true`, type in it `DROP"
+        f" SUBSCRIPTION {by_hand.identifier(each)}`, and create it anew in `{name}`"
         for (each,) in connection.execute(query, [name]).fetchall()
     ]

@@ -6,6 +6,7 @@ first error; and that is backed up.
 
 import gzip
 import shutil
+import zlib
 from pathlib import Path
 
 from runbook.errors import Unfit
@@ -78,7 +79,6 @@ def _unpack(file: Path, target: Path) -> None:
             shutil.copyfileobj(packed, plain)
     except FileNotFoundError:
         raise Unfit(f"there is no dump `{file}`") from None
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-            raise
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        target.unlink()
         raise Unfit(f"dump `{file}` is damaged: {error}") from error

@@ -22,16 +22,13 @@ _COMPARING_S = 1.0
 """For reading rows again, in the midst of an outage."""
 
 
-def missing(database: Postgres, reach: Reach, *, is_for_restore: bool) -> list[str]:
-    """What is missing to back it up, and to restore it."""
+def missing(database: Postgres, reach: Reach) -> list[str]:
+    """What is missing to back it up and to restore it."""
     try:
         server = reach()
         with server.admin() as connection:
             found = missing_programs(server, postgres.version_of(connection))
             found += postgres_hindrances.of_rights(connection, database)
-            if is_for_restore:
-                found += postgres_hindrances.of_sessions(connection, database)
-                found += postgres_hindrances.of_state(connection, database)
             return found
     except Absent:
         return []

@@ -224,7 +224,7 @@ class SqliteWay:
             raise Unfit(f"there is no database `{self._live}`")
         return sqlite.query(self._live, text, timeout_s=timeout_s, at_most=at_most)
 
-    def hindrances(self, phase: Phase, ctx: Context) -> list[str]:
+    def warnings(self, ctx: Context) -> list[str]:
         return []
 
     def missing_for_backup(self, ctx: Context) -> list[str]:

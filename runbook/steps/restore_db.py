@@ -1,5 +1,7 @@
 """Put the database of the loaded restore point in the place of the live one."""
 
+from collections.abc import Sequence
+
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import Unfit
 from runbook.kinds import (
@@ -68,8 +70,7 @@ def _run(spec: RestoreDb, ctx: Context) -> Result[RestoredDb]:
     staged = _staged(spec, entry, ctx)
     if spec.phase != "stage" and (switched := way.switched(ctx)):
         return Result(_outputs(spec, point, staged=staged, switched=switched), changed=True)
-    if found := way.hindrances(spec.phase, ctx):
-        raise Unfit(f"database `{spec.database.name}` cannot be switched: {'; '.join(found)}")
+    _warn(spec, ctx)
     if spec.phase != "switch":
         way.stage(staged, point.directory, entry, ctx)
         ctx.log(f"`{staged}` holds what was backed up")
@@ -77,6 +78,18 @@ def _run(spec: RestoreDb, ctx: Context) -> Result[RestoredDb]:
         return Result(_outputs(spec, point, staged=staged), changed=False)
     switched = way.switch(staged, point.directory, entry, ctx)
     return Result(_outputs(spec, point, staged=staged, switched=switched), changed=True)
+
+
+def _preflight(spec: RestoreDb, ctx: Context) -> Sequence[str]:
+    missing = way_of(spec.database).missing_for_restore(ctx)
+    if spec.phase != "stage" and not missing:
+        _warn(spec, ctx)
+    return missing
+
+
+def _warn(spec: RestoreDb, ctx: Context) -> None:
+    for warning in way_of(spec.database).warnings(ctx):
+        ctx.log(warning)
 
 
 def _entry(point: RestorePoint, name: str) -> AnyDatabaseEntry:
@@ -161,7 +174,7 @@ STEP = StepKind(
     probe=_probe,
     destroys="database",
     by_hand=lambda spec: way_of(spec.database).restore_by_hand(),
-    preflight=lambda spec, ctx: way_of(spec.database).missing_for_restore(ctx),
+    preflight=_preflight,
     room=lambda spec, ctx: way_of(spec.database).room_for_restore(spec.phase, ctx),
     timeout_s=3600.0,
 )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT_S = 5
 _UNBOUNDED = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
 """The database's own settings may bound these: a backup takes as long as its step may."""
+_NOTICED = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+"""Should our machine die, the server ends our session, and its locks, in a minute, not in 2 h."""
 PATIENCE_S = 60.0
 """For a server to start, for sessions to end, and for a lock."""
 _POLL_S = 0.1
@@ -67,6 +69,7 @@ class Server:
         """
         import psycopg
 
+        locks = f"-c lock_timeout={self.lock_patience_s * 1000:.0f}"
         try:
             connection = psycopg.connect(
                 host=self.host,
@@ -76,7 +79,7 @@ class Server:
                 dbname=database,
                 application_name=self.application,
                 connect_timeout=_CONNECT_TIMEOUT_S,
-                options=f"{_UNBOUNDED} -c lock_timeout={self.lock_patience_s * 1000:.0f}",
+                options=f"{_UNBOUNDED} {_NOTICED} {locks}",
                 autocommit=True,
             )
         except psycopg.Error as error:
@@ -329,9 +332,10 @@ def is_closed(connection: "Connection[Any]", database: str) -> bool:
 
 def end_sessions(connection: "Connection[Any]", database: str, *, sleep: Sleep) -> None:
     """End every session of a database; raises StepError where one stays."""
-    # A rename ends PostgreSQL's own vacuuming by itself, and only a superuser may.
+    # A rename ends PostgreSQL's own vacuuming by itself, and only a superuser may: it is nobody's.
+    # Its `backend_type` is hidden from others than superusers, as everybody else's is.
     query = """SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()
-               AND backend_type <> 'autovacuum worker'"""
+               AND usesysid IS NOT NULL"""
     _end(connection, query, database, sleep)
     query = "SELECT gid FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
     if gids := [row[0] for row in connection.execute(query, [database]).fetchall()]:

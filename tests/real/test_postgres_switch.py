@@ -1,5 +1,6 @@
-"""What keeps a PostgreSQL database from being switched is found before anything is changed."""
+"""What keeps a PostgreSQL database from being switched, and what is left behind, is told."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from runbook.restore import postgres_by_hand
 from runbook.restore.databases import way_of
 from runbook.restore.manifest import PostgresEntry
 from runbook.restore.postgres_mark import mark_of
-from runbook.steps import backup_db
+from runbook.steps import backup_db, restore_db
 from runbook.steps.backup_db import BackupDb
+from runbook.steps.restore_db import RestoreDb
 from tests.real.postgres_shop import Shop
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -22,8 +24,12 @@ def entry_of(shop: Shop) -> PostgresEntry:
     return PostgresEntry.model_validate(backups[-1])
 
 
-def missing(shop: Shop) -> list[str]:
-    return way_of(shop.database).missing_for_restore(shop.context("preflight"))
+def told(shop: Shop) -> list[str]:
+    """What preflight tells of a restore, and does not refuse."""
+    context = shop.context("preflight")
+    assert restore_db.STEP.preflight is not None
+    assert restore_db.STEP.preflight(RestoreDb(database=shop.database), context) == []
+    return list(context.logged)
 
 
 def test_who_holds_a_table_is_named_within_the_steps_time(shop: Shop) -> None:
@@ -57,61 +63,87 @@ def test_a_switch_that_somebody_blocks_names_him_and_what_to_type(shop: Shop) ->
     assert 'RENAME TO "shop"' in str(caught.value.hint)
 
 
-def test_sessions_that_the_user_may_not_end_are_said_beforehand(shop: Shop) -> None:
-    shop.sql("CREATE ROLE keeper LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE app LOGIN")
-    shop.sql("ALTER DATABASE shop OWNER TO keeper")
+def test_sessions_that_the_user_may_not_end_are_told_and_keep_from_the_switch_alone(
+    shop: Shop,
+) -> None:
+    shop.sql("CREATE ROLE keeper LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE app LOGIN", "postgres")
+    shop.sql("ALTER DATABASE shop OWNER TO keeper", "postgres")
     shop.database = shop.database.model_copy(update={"user": "keeper", "password": "x"})
-    assert missing(shop) == []
+    shop.back_up()
 
     with shop.session():
-        assert missing(shop)[0].endswith(": only a superuser can: close them")
+        assert told(shop)[0].endswith(": only a superuser can: close them")
+    shop.stack.eventually(lambda: not told(shop), "that session has ended")
     with shop.session(user="app") as pid:
-        (found,) = missing(shop)
-        shop.sql("GRANT pg_signal_backend TO keeper")
-        assert missing(shop) == []
+        (said,) = told(shop)
+        shop.restore(phase="stage")
+        with pytest.raises(StepError) as caught:
+            shop.restore(phase="switch")
+        assert shop.is_open()
+        shop.sql("GRANT pg_signal_backend TO keeper", "postgres")
+        assert told(shop) == []
+        shop.restore(phase="switch")
 
-    assert found == (
+    assert caught.value.message == said
+    assert said == (
         "PostgreSQL user `keeper` may not end sessions of `app` in database `shop`,"
         f' pid {pid}: a superuser types `GRANT pg_signal_backend TO "keeper"`'
     )
 
 
-def test_a_prepared_transaction_is_found_before_the_stack_is_stopped(shop: Shop) -> None:
+def test_a_prepared_transaction_is_told_and_keeps_from_the_switch_alone(shop: Shop) -> None:
     shop.sql("CREATE TABLE a AS SELECT 1 AS n")
     shop.back_up()
     shop.sql("BEGIN; INSERT INTO a VALUES (2); PREPARE TRANSACTION 'it''s half'")
-    shop.stack.eventually(lambda: missing(shop), "it is older than a second")
+    shop.stack.eventually(lambda: told(shop), "it is older than a second")
 
-    with pytest.raises(Unfit, match="has prepared transactions") as caught:
-        shop.restore(phase="stage")
+    (said,) = told(shop)
+    shop.restore(phase="stage")
+    with pytest.raises(StepError, match="has prepared transactions: `it's half`"):
+        shop.restore(phase="switch")
 
-    assert "ROLLBACK PREPARED 'it''s half'" in caught.value.message
+    assert shop.is_open()
+    assert "ROLLBACK PREPARED 'it''s half'" in said
     shop.sql("ROLLBACK PREPARED 'it''s half'")
-    shop.restore()
+    shop.restore(phase="switch")
 
 
-def test_replication_that_a_switch_would_break_is_found_beforehand(shop: Shop) -> None:
+def test_replication_is_told_and_stays_with_the_replaced_database(shop: Shop) -> None:
     shop.sql("CREATE TABLE a AS SELECT 1 AS n")
-    shop.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')")
+    shop.sql("SELECT pg_create_logical_replication_slot('feed', 'test_decoding')")
     create = "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p"
     shop.sql(f"{create} WITH (connect = false, slot_name = 's')")
     shop.sql("ALTER SUBSCRIPTION s ENABLE")
     shop.back_up()
+    consume = ["pg_recvlogical", "-U", "boss", "-d", "shop", "-S", "feed", "--start", "-n", "-f"]
+    shop.stack.docker("exec", "-d", f"{shop.stack.project}-postgres-1", *consume, "/dev/null")
+    slot = "SELECT database, active FROM pg_replication_slots"
+    shop.stack.eventually(lambda: shop.sql(slot, "postgres") == "shop|t", "its consumer reads")
 
-    found = missing(shop)
-    with pytest.raises(Unfit, match="logical replication slot `feed` would stay"):
-        shop.restore(phase="stage")
-    shop.sql("SELECT pg_drop_replication_slot('feed')")
-    shop.sql("ALTER SUBSCRIPTION s DISABLE")
-
-    assert "pg_drop_replication_slot('feed')" in found[0]
-    assert 'ALTER SUBSCRIPTION "s" DISABLE' in found[1]
-    assert entry_of(shop).subscriptions == ["s"]
+    of_slot, of_subscription = told(shop)
     replaced = shop.restore().replaced.removeprefix("database ")
+
     assert shop.sql("SELECT n FROM a") == "1"
+    assert shop.sql(slot, "postgres") == f"{replaced}|f"
+    assert entry_of(shop).subscriptions == ["s"]
+    assert 'DROP SUBSCRIPTION "s"' in of_subscription
+    for statement in re.findall(r"`(SELECT .*?)`", of_slot):
+        shop.sql(statement)
+    assert shop.sql(slot, "postgres") == "shop|f"
     shop.sql(f'ALTER DATABASE "{replaced}" ALLOW_CONNECTIONS true', "postgres")
+    shop.sql("ALTER SUBSCRIPTION s DISABLE", replaced)
     shop.sql("ALTER SUBSCRIPTION s SET (slot_name = NONE)", replaced)
     shop.sql("DROP SUBSCRIPTION s", replaced)
+
+
+def test_a_server_notices_within_a_minute_that_our_machine_is_gone(shop: Shop) -> None:
+    names = ("idle", "interval", "count")
+    query = ", ".join(f"current_setting('tcp_keepalives_{name}')::int" for name in names)
+
+    way = way_of(shop.database)
+    rows = way.query(f"SELECT {query}", shop.context("look"), timeout_s=60.0, at_most=1)
+
+    assert rows == [(30, 10, 3)]
 
 
 def test_a_mark_that_came_with_a_copy_is_not_taken_for_its_own(shop: Shop) -> None:
