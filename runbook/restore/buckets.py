@@ -5,7 +5,7 @@ versions. Of another the snapshot holds the objects, each content once, shared w
 point before. How either is brought back stands in bucket_restore.py.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
@@ -59,12 +59,15 @@ def _fill(entry: BucketEntry, there: Bucket, staging: Path, ctx: Context) -> Buc
         look = there.described if is_versioned else _Keeper(there, home / "objects", ctx).keep
         looked = on_threads(look, there.listed().values(), ctx)
         found = [each for each in looked if each is not None]
-        _require_text(found)
         sync_file_system(home)
         lines = "".join(f"{each.model_dump_json()}\n" for each in found)
         write_durably(home / "objects.jsonl", lines.encode())
         fsync_directory(home.parent)
         listing = artefact_of(staging, f"buckets/{entry.name}/objects.jsonl")
+    for each in found:
+        if each.unwritable:
+            names = ", ".join(each.unwritable)
+            ctx.log(f"of object `{each.key}` a restore could not write {names}: no UTF-8")
     size_bytes = sum(each.size_bytes for each in found)
     kept = "kept by their versions" if is_versioned else "kept here"
     ctx.log(f"{len(found)} objects, {size_bytes} bytes, {kept}")
@@ -133,18 +136,6 @@ def _previous(name: str, ctx: Context) -> dict[str, tuple[StoredObject, Path]]:
         except Unfit:
             continue
     return {}
-
-
-def _require_text(found: Sequence[StoredObject]) -> None:
-    """What is no UTF-8 cannot be signed, so it could not be written again."""
-    for each in found:
-        try:
-            "".join([*each.headers.values(), *each.metadata.values()]).encode()
-        except UnicodeEncodeError as error:
-            raise Unfit(
-                f"object `{each.key}` has headers that are no UTF-8: no restore could write them",
-                hint="write it again with headers in UTF-8",
-            ) from error
 
 
 def on_threads(work: Callable[[I], O], items: Iterable[I], ctx: Context) -> list[O]:

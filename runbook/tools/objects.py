@@ -61,6 +61,8 @@ class StoredObject(BaseModel):
     """The user's own, by lower-case name."""
     tags: dict[str, str] = {}
     """Its tags."""
+    unwritable: dict[str, str] = {}
+    """Headers that are no UTF-8, read as Latin-1: they cannot be signed, so not written again."""
 
     def is_same_content(self, other: "StoredObject") -> bool:
         """Whether the server says that both hold the same."""
@@ -121,7 +123,7 @@ class Bucket:
             return None
 
     def _with(self, found: StoredObject, headers: Mapping[str, str]) -> StoredObject:
-        said = {name.lower(): _text(value) for name, value in headers.items()}
+        said, unwritable = _texts(headers)
         etag = said.get("etag", "").strip('"')
         modified = said.get("last-modified")
         tags = {}
@@ -134,6 +136,7 @@ class Bucket:
             "headers": {name: said[name] for name in _HEADERS if name in said},
             "metadata": own,
             "tags": dict(sorted((tags or {}).items())),
+            "unwritable": unwritable,
         }
         version = said.get("x-amz-version-id", "null") if found.version_id else None
         if (etag, version) != (found.etag, found.version_id):  # overwritten since it was listed
@@ -331,9 +334,15 @@ def _of_listing(each: Any) -> StoredObject:
     )
 
 
-def _text(value: str) -> str:
-    """A header's value; it arrives as Latin-1 whatever it is."""
-    return str(value).encode("latin-1").decode("utf-8", "surrogateescape")
+def _texts(headers: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """By lower-case name the values that are UTF-8, and the others; all arrive as Latin-1."""
+    texts, others = {}, {}
+    for name, value in headers.items():
+        try:
+            texts[name.lower()] = str(value).encode("latin-1").decode()
+        except UnicodeDecodeError:
+            others[name.lower()] = str(value)
+    return texts, others
 
 
 def _headers_of(wanted: StoredObject) -> dict[str, str]:

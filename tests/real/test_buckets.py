@@ -640,6 +640,34 @@ def test_what_is_deleted_right_after_it_was_read_is_not_in_the_backup_either(
     assert store.state() == before
 
 
+def test_a_header_that_is_no_utf_8_is_left_out_and_told(store: Store) -> None:
+    for key in ("odd", "untouched"):
+        url = urllib3.util.parse_url(store.client.presigned_put_object(store.bucket, key))
+        connection = HTTPConnection(str(url.host), url.port)
+        with closing(connection):  # what is not signed may hold any byte
+            connection.putrequest("PUT", url.request_uri)
+            connection.putheader("Cache-Control", "caf\xe9".encode("latin-1"))
+            connection.putheader("Content-Language", "de")
+            connection.putheader("Content-Length", "1")
+            connection.endheaders(b"1")
+            assert connection.getresponse().status == 200
+    before = store.state()
+    context = store.context("objects")
+    backup_bucket.STEP.run(BackupBucket(bucket=store.resource), context)
+    store.back_up()
+    store.put("odd", b"2")
+
+    restored = store.restore()
+
+    after = store.state()
+    assert "of object `odd` a restore could not write cache-control: no UTF-8" in context.logged
+    assert restored.written == 1
+    body, headers, tags = before.pop("odd")
+    assert headers.pop("cache-control")
+    assert after.pop("odd") == (body, headers, tags)
+    assert after == before
+
+
 def test_a_bucket_that_is_not_there_yet_is_absent(server: str, make_context: MakeContext) -> None:
     resource = S3(url=server, bucket="nowhere", access_key=USER, secret_key=PASSWORD, name="files")
 
