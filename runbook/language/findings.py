@@ -118,11 +118,15 @@ FINDINGS: dict[str, str] = {
         "The declaration of an input contradicts itself: its default or bounds are not of its "
         "type, or no value fits them."
     ),
-    "RB408": "A sensitive input comes by `env`, and has no default.",
+    "RB408": (
+        "A sensitive input comes by `env`, and has no default. Of a runbook that is used as a step "
+        "it takes a secret, and nothing else."
+    ),
     "RB409": "A rollback never starts another rollback, so it has no `on_failure`.",
     "RB410": (
         "What `on_failure.with` gives does not fit the inputs of the rollback, or what a step "
-        "gives those of the runbook that it uses."
+        "gives those of the runbook that it uses. What is computed fits where it surely keeps within "
+        "the type, `choices`, `pattern` and bounds."
     ),
     "RB411": "An environment is called as its file is: the two names differ.",
     "RB412": (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runbook.language.diagnostics import Span, did_you_mean
 from runbook.language.expressions import has_expression, references_in
+from runbook.language.given import Known, Misgiven, check_computed, gives_secret, held
 from runbook.language.inputs import check_value
 from runbook.language.merging import placed_in, with_entries, with_entry, with_items
 from runbook.language.rewriting import Resolve, as_expression, keys_text, literal, rewritten_step
@@ -132,10 +133,6 @@ def outputs_resolver(source: Source, used: Mapping[str, Used]) -> Resolve:
 # --- what is given --------------------------------------------------------------------------
 
 
-Known = Mapping[str, Mapping[str, Entry]]
-"""What there is of each root, in the runbook that uses another."""
-
-
 def _inputs(source: Source, step: Node, runbook: "Document", known: Known) -> dict[str, str] | None:
     """Each input as an expression; absent: what is given does not fit, as noted."""
     parameters = step.entries.get("with")
@@ -162,7 +159,8 @@ def _inputs(source: Source, step: Node, runbook: "Document", known: Known) -> di
 
 
 def _given_text(source: Source, declared: "Declared", node: Node, known: Known) -> str | None:
-    declaration, value = declared.node.value, node.value
+    declaration, name = declared.node.value, declared.entry.key
+    assert isinstance(declaration, dict)
 
     def resolve(root: str, keys: Sequence[str | int], span: Span) -> None:
         there = known.get(root)
@@ -170,15 +168,30 @@ def _given_text(source: Source, declared: "Declared", node: Node, known: Known) 
             raise ExpressionInvalid(f"there is no `{root}.{keys[0]}`")
 
     try:
+        text = as_expression(node.value, node.span, resolve)
+        if declaration.get("sensitive"):
+            return text if _is_given_secretly(source, declared, node, known) else None
+        value = held(node.value, known)
         if not isinstance(value, str) or not has_expression(value):
-            assert isinstance(declaration, dict)
             return literal(check_value(declaration, value))
-        return as_expression(value, node.span, resolve)
+        check_computed(name, declaration, value, known)
+        return text
     except ExpressionInvalid as error:
         source.error("RB301", str(error), node.span)
     except ValueError as error:
-        source.error("RB410", str(error), node.span)
+        hint = error.hint if isinstance(error, Misgiven) else None
+        source.error("RB410", str(error), node.span, hint)
     return None
+
+
+def _is_given_secretly(source: Source, declared: "Declared", node: Node, known: Known) -> bool:
+    if gives_secret(node.value, known):
+        return True
+    if not has_expression(str(node.value)):
+        source.mask(node.span)
+    message = f"input `{declared.entry.key}` is sensitive, and this is no secret"
+    source.error("RB408", message, node.span, "give it one: `${{ secrets.NAME }}`")
+    return False
 
 
 def _left_out(declared: "Declared") -> str | None:
