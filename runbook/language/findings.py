@@ -125,8 +125,8 @@ FINDINGS: dict[str, str] = {
     "RB409": "A rollback never starts another rollback, so it has no `on_failure`.",
     "RB410": (
         "What `on_failure.with` gives does not fit the inputs of the rollback, or what a step "
-        "gives those of the runbook that it uses. What is computed fits where it surely keeps within "
-        "the type, `choices`, `pattern` and bounds."
+        "gives those of the runbook that it uses. What is computed fits where it surely keeps "
+        "within the type, `choices`, `pattern` and bounds."
     ),
     "RB411": "An environment is called as its file is: the two names differ.",
     "RB412": (
