@@ -105,10 +105,11 @@ def _in_all(
     names: Sequence[str | None], files: Sequence[str], found: Sequence[list[Diagnostic]]
 ) -> list[Diagnostic]:
     """Every error, with its environment where it is not in all; the warnings that are in all."""
+    in_all = frozenset.intersection(*map(frozenset, found))
     united = []
     for name, file, diagnostics in zip(names, files, found, strict=True):
         for diagnostic in diagnostics:
-            if diagnostic.file == file or all(diagnostic in others for others in found):
+            if diagnostic.file == file or diagnostic in in_all:
                 united.append(diagnostic)
             elif diagnostic.is_error:
                 message = f"{diagnostic.message} (in environment `{name}`)"

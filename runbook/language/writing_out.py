@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runbook.language.document import Document
 
 MAX_STEPS = 500
-"""So many steps may come of the loops of one runbook."""
+"""So many steps may come of the loops of one runbook, and of the runbooks that it uses."""
 _TAKEN = frozenset(
     {"inputs", "vars", "env", "run", "steps", "secrets", "resources", "failure"}
     | {"true", "false", "none", "not", "and", "or", "in", "is", "if", "else"}
@@ -147,11 +147,22 @@ class _Writer:
         used = use(self.source, step, runbook, self.vars)
         if used is None:
             return []
+        added = len(used.ids) - 1
+        if not self._has_room(added, "the runbooks that this one uses", step.span):
+            return []
         self.used[step_id] = used
         for each in dict.fromkeys((written, step_id)):
             known = [copy for copy in self.copies.get(each, ()) if copy != step_id]
             self.copies[each] = (*known, *used.ids)
         return used.steps
+
+    def _has_room(self, added: int, what: str, span: Span) -> bool:
+        """Whether so many more steps may come of what is written; noted if not."""
+        had_room = self.count <= MAX_STEPS
+        self.count += added
+        if had_room and self.count > MAX_STEPS:
+            self.source.error("RB315", f"{what} make more than {MAX_STEPS} steps", span)
+        return self.count <= MAX_STEPS
 
     def _branch(self, node: Node, turn: _Turn) -> list[Node]:
         inner = node.get("steps")
@@ -175,10 +186,7 @@ class _Writer:
             )
             for item, label in zip(items, _labels(items), strict=True)
         ]
-        self.count += len(turns) * len(written)
-        if self.count > MAX_STEPS:
-            message = f"the loops of this runbook make more than {MAX_STEPS} steps"
-            self.source.error("RB315", message, node.span)
+        if not self._has_room(len(turns) * len(written), "the loops of this runbook", node.span):
             return []
         return self._lanes(loop, [self.sequence(body.items, each) for each in turns])
 
