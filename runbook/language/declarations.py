@@ -5,7 +5,7 @@ from runbook.language.diagnostics import did_you_mean
 from runbook.language.document import Bundle, Declared, Document
 from runbook.language.expressions import has_expression
 from runbook.language.hints import type_hint
-from runbook.language.inputs import check_value
+from runbook.language.inputs import NUMBER_TYPES, check_value
 from runbook.language.patterns import PatternInvalid, compiled
 from runbook.language.shape import shown
 from runbook.language.source import Node, Source
@@ -31,9 +31,9 @@ def _check_input(name: str, declared: Declared, declaration: JsonObject) -> None
     if declaration.get("sensitive", False) is not False:
         _check_sensitive(name, declared)
         return
-    bounds: JsonObject = {
-        key: declaration[key] for key in ("minimum", "maximum") if key in declaration
-    }
+    has_bounds = declaration.get("type") in NUMBER_TYPES
+    keys = [key for key in ("minimum", "maximum") if has_bounds and key in declaration]
+    bounds: JsonObject = {key: declaration[key] for key in keys}
     for key, value in bounds.items():
         bare = {"type": declaration.get("type")}
         _check_default(declared, key, bare, value)

@@ -15,9 +15,8 @@ from runbook.core.state import Status
 from runbook.language.document import Declared, Document
 from runbook.language.environments import environments_beside
 from runbook.language.expressions import has_expression
-from runbook.language.inputs import check_value, measure
+from runbook.language.inputs import NUMBER_TYPES, check_value, measure
 
-_NUMBERS = ("integer", "number", "fraction", "duration", "bytes")
 _MEASURES = ("fraction", "duration", "bytes")
 _MOST = 1e300
 _OTHER_TEXT = "\0"
@@ -76,7 +75,7 @@ def _of_input(declared: Declared, constants: Collection[Json]) -> Domain | None:
         found = _listed(each for each in choices if isinstance(each, str))
     elif word == "boolean":
         found = BOOLEAN
-    elif word in _NUMBERS:
+    elif word in NUMBER_TYPES:
         found = _of_number(word, declaration, constants)
     else:
         texts = ["", *(each for each in constants if isinstance(each, str))]

@@ -40,7 +40,10 @@ FINDINGS: dict[str, str] = {
     "RB206": (
         "A value has the right type and is out of bounds, too short, or not in the right form."
     ),
-    "RB207": "The parameters of a step, or of a resource, do not fit together: see the message.",
+    "RB207": (
+        "The parameters of a step or of a resource, or the keys of an input, do not fit together: "
+        "see the message."
+    ),
     # --- names and expressions ---
     "RB301": (
         "An expression uses a name that does not exist, or that is not known where it stands. "

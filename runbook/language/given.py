@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from runbook.core.plan import Json, JsonObject
 from runbook.language.expressions import Expression, chain, has_expression, references_in, split
-from runbook.language.inputs import check_value
+from runbook.language.inputs import NUMBER_TYPES, TEXT_TYPES, check_value
 from runbook.language.patterns import matches
 from runbook.language.sandbox import ExpressionInvalid, parse
 from runbook.language.source import Entry, Node
@@ -17,11 +17,10 @@ from runbook.language.source import Entry, Node
 Known = Mapping[str, Mapping[str, Entry]]
 """What there is of inputs and variables in the runbook that uses another."""
 _GUARDS = ("choices", "pattern", "minimum", "maximum")
-_TEXTS = ("string", "choice", "path", "url")
 _TAKES = {
-    "string": _TEXTS,
-    "choice": _TEXTS,
-    "number": ("integer", "number", "fraction", "duration", "bytes"),
+    "string": TEXT_TYPES,
+    "choice": TEXT_TYPES,
+    "number": NUMBER_TYPES,
 }
 """Of which types what is given may be, where that is not the input's own alone."""
 

@@ -21,6 +21,10 @@ INPUT_TYPES = (
     *("string", "integer", "number", "fraction", "boolean"),
     *("duration", "bytes", "choice", "path", "url"),
 )
+TEXT_TYPES = ("string", "choice", "path", "url")
+"""They may have `choices` and a `pattern`."""
+NUMBER_TYPES = ("integer", "number", "fraction", "duration", "bytes")
+"""They may have bounds."""
 _BOOLEANS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from runbook.core.plan import JsonObject
 from runbook.field_rules import DURATION, POSITIVE_DURATION, exactly_one, rule
-from runbook.language.inputs import INPUT_TYPES
 from runbook.language.schema_environment import environment_definitions, environment_properties
+from runbook.language.schema_inputs import input_definition
 from runbook.language.schema_words import (
     WORD_PATTERN,
     either,
@@ -218,7 +218,7 @@ def _definitions() -> dict[str, Any]:
         "items": either("steps", {"$ref": "#/$defs/branch"}, {"$ref": "#/$defs/entry"}),
     }
     return {
-        "input": _input(),
+        "input": input_definition(),
         "entry": either(
             "parallel",
             {"$ref": "#/$defs/group"},
@@ -264,32 +264,6 @@ def _loop() -> dict[str, Any]:
         ),
         "description": "Steps for each item of a list.",
     }
-
-
-def _input() -> dict[str, Any]:
-    scalar = ["string", "number", "boolean"]
-    declared = mapping(
-        {
-            "type": {"enum": list(INPUT_TYPES), "description": "What values it takes."},
-            "default": {"type": scalar, "description": "Its value where none is given."},
-            "required": {"type": "boolean", "description": "Whether one must be given."},
-            "choices": {
-                "type": "array",
-                "items": {"type": "string"},
-                "minItems": 1,
-                "description": "The values that a choice takes.",
-            },
-            "pattern": text("Regular expression that the whole text must match."),
-            "minimum": {"type": ["string", "number"], "description": "Least value."},
-            "maximum": {"type": ["string", "number"], "description": "Greatest value."},
-            "env": text("Environment variable that gives it.", pattern=WORD_PATTERN),
-            "help": text("What it is for."),
-            "sensitive": {"type": "boolean", "description": "Whether it is a secret."},
-        },
-        ["type"],
-    )
-    needs_choices = {"properties": {"type": {"const": "choice"}}, "required": ["type"]}
-    return {**declared, "if": needs_choices, "then": {"required": ["choices"]}}
 
 
 def _retry() -> dict[str, Any]:
