@@ -90,7 +90,7 @@ class _Condition:
         compared = (all_of(each, "Getattr", "Getitem") for each in all_of(self.tree, "Compare"))
         for _ in range(2 if any(len(each) > 1 for each in compared) else 1):
             # In a second turn with what the others may be, which they are compared with.
-            found = {name: domain_of(self.document, name, constants) for name in names if name}
+            found = {n: domain_of(self.document, self.step, n, constants) for n in names if n}
             self.domains = {name: domain for name, domain in found.items() if domain}
             constants += [value for domain in self.domains.values() for value in domain.values]
 

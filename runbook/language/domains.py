@@ -12,13 +12,15 @@ from itertools import pairwise
 from runbook.core.events import Trigger
 from runbook.core.plan import Json
 from runbook.core.state import Status
-from runbook.language.document import Declared, Document
+from runbook.language.document import Declared, Document, Step
 from runbook.language.environments import environments_beside
 from runbook.language.expressions import has_expression
 from runbook.language.inputs import NUMBER_TYPES, check_value, measure
 
 _MEASURES = ("fraction", "duration", "bytes")
 _MOST = 1e300
+_NOT_OF_A_STEP = ("on_failure", "finally", "lock")
+"""What a runbook has that no rollback could use as a step."""
 _OTHER_TEXT = "\0"
 """Stands for all text that a condition does not speak of."""
 
@@ -42,20 +44,25 @@ BOOLEAN = Domain("a boolean", "boolean", (True, False), is_listed=True)
 
 
 def domain_of(
-    document: Document, parts: Sequence[str], constants: Collection[Json]
+    document: Document, step: Step, parts: Sequence[str], constants: Collection[Json]
 ) -> Domain | None:
-    """What a name may be where it is compared with these constants; absent: that is unknown."""
+    """What a name may be in a step, compared with these constants; absent: that is unknown."""
     match parts:
         case ["inputs", name] if name in document.inputs:
             return _of_input(document.inputs[name], constants)
         case ["vars", name] if name in document.vars:
             return _like(document.vars[name].node.value, constants)
-        case ["steps", _, "status"]:
-            return _listed(map(str, Status))
-        case ["steps", _, "started" | "changed"] | ["env", "protected"]:
+        case ["steps", name, "status"]:
+            return _listed(map(str, _endings(document.by_id.get(name), step)))
+        case ["steps", name, "started"]:
+            may_be_skipped = Status.SKIPPED in _endings(document.by_id.get(name), step)
+            return BOOLEAN if may_be_skipped else replace(BOOLEAN, values=(True,))
+        case ["steps", _, "changed"] | ["env", "protected"]:
             return BOOLEAN
         case ["run", "trigger"]:
-            return _listed(map(str, Trigger))
+            is_by_itself = any(key in document.root.entries for key in _NOT_OF_A_STEP)
+            is_by_itself = is_by_itself and document.undone_file is None
+            return _listed(map(str, [Trigger.OPERATOR] if is_by_itself else Trigger))
         case ["env", "name"]:
             names = environments_beside(document.source.path)
             return _listed(names) if names else _text(constants)
@@ -63,6 +70,18 @@ def domain_of(
             return _text(constants)
         case _:
             return None
+
+
+def _endings(target: Step | None, step: Step) -> Iterable[Status]:
+    """How a step may stand when another one looks at it."""
+    if target is None or step.is_finally or target not in step.before():
+        return Status
+    may_be = {
+        Status.SUCCEEDED: True,
+        Status.FAILED: target.continues,
+        Status.SKIPPED: "when" in target.node.entries or "undoes" in target.node.entries,
+    }
+    return [status for status, is_possible in may_be.items() if is_possible]
 
 
 def _of_input(declared: Declared, constants: Collection[Json]) -> Domain | None:

@@ -1,6 +1,6 @@
 """Rules that a runbook must keep, beyond its shape and its names: each check is one function."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from runbook.core.plan import Effect, Rerun
 from runbook.facts import KindFacts
@@ -11,6 +11,7 @@ from runbook.language.expressions import has_expression
 from runbook.language.injection import check_code
 from runbook.language.source import Node
 from runbook.language.subrunbooks import KIND
+from runbook.language.trees import implies
 
 RESTORE_POINT_LOADER = "load_restore_point"
 """The kind after which a rollback has something to restore from."""
@@ -180,14 +181,14 @@ def check_undoes(document: Document, undone: Document | None) -> None:
 
 def check_destroys(document: Document, undone: Document | None) -> None:
     """What a step destroys has been backed up before, or need not be."""
-    saved_by_undone = _backed_up(undone.steps) if undone else set()
+    saved_by_undone = _backed_up(undone.steps, None) if undone else set()
     for step in document.steps:
         name = resource_in(step, step.kind.destroys) if step.kind else None
         if not name or effect_of(step) is not Effect.DESTROYS or step.node.get("irreversible"):
             continue
         before = list(step.before())
         is_loaded = any(earlier.kind_name == RESTORE_POINT_LOADER for earlier in before)
-        if is_loaded or name in _backed_up(before) or name in saved_by_undone:
+        if is_loaded or name in _backed_up(before, step.when) or name in saved_by_undone:
             continue
         uses = step.node.get("uses")
         message = f"{step.label} destroys `{name}`, which nothing before it has backed up"
@@ -195,6 +196,8 @@ def check_destroys(document: Document, undone: Document | None) -> None:
         step.source.error("RB401", message, uses.span if uses else step.node.span, hint)
 
 
-def _backed_up(steps: list[Step]) -> set[str]:
-    named = (resource_in(step, step.kind.backs_up) for step in steps if step.kind)
+def _backed_up(steps: Iterable[Step], when: str | None) -> set[str]:
+    """The resources that steps have surely backed up where a condition holds."""
+    sure = (s for s in steps if s.kind and not s.continues and implies(when, s.when))
+    named = (resource_in(step, step.kind.backs_up) for step in sure if step.kind)
     return {name for name in named if name}

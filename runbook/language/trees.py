@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from runbook.core.plan import Json
-from runbook.language.expressions import chain
+from runbook.language.expressions import chain, conjuncts
 from runbook.language.rewriting import literal
+from runbook.language.sandbox import ExpressionInvalid, parse
 
 if TYPE_CHECKING:
     from jinja2 import nodes
@@ -58,6 +59,19 @@ def computed(node: "nodes.Node", values: Mapping[Name, Json]) -> Any:
             return True
         case _:
             return values[chain(node)]
+
+
+def implies(when: str | None, other: str | None) -> bool:
+    """Whether one condition holds only where another does, by what is written."""
+    if other in (None, "true", when):
+        return True
+    if when is None or other is None:
+        return False
+    try:
+        own = conjuncts(parse(when))
+        return all(part in own for part in conjuncts(parse(other)))
+    except ExpressionInvalid:
+        return True  # which is reported where it is written
 
 
 def is_negative(comparison: "nodes.Compare") -> bool:
