@@ -1,7 +1,7 @@
 """What compiling a runbook must know of a step kind: plain facts, without the kind's own code."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runbook.core.plan import Effect, Rerun
 
@@ -45,6 +45,8 @@ class KindFacts:
     retry_forbidden: str | None = None
     outputs: tuple[str, ...] = ()
     """Names of its outputs."""
+    asked_for: Mapping[str, str] = field(default_factory=dict)
+    """The parameter that an output is there for, where it is neither absent nor `none`."""
     resources: tuple[ResourceUse, ...] = ()
     secrets: tuple[tuple[str, ...], ...] = ()
     """Where a secret may stand: keys that lead there from `with`, as in ResourceUse."""

@@ -32,6 +32,7 @@ def facts_of(kind: StepKind[Any, Any]) -> KindFacts:
         timeout_s=kind.timeout_s,
         retry_forbidden=kind.retry_forbidden,
         outputs=tuple(kind.outputs.model_fields),
+        asked_for=dict(kind.asked_for),
         resources=tuple(_resource_uses(kind.spec, (), ())),
         secrets=tuple(dict.fromkeys(_secret_places(kind.spec, ()))),
         has_rules=any(map(_has_rules, nested_models(kind.spec))),

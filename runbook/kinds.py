@@ -5,7 +5,7 @@ Nothing is registered anywhere else; how kinds are found: registry.py.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -342,6 +342,9 @@ class StepKind(Generic[S, O]):
     """Name of the Spec field whose resource this kind replaces or deletes."""
     pins: tuple[str, ...] = ()
     """Names of the Spec fields, argument lists, whose script files the plan pins."""
+    asked_for: Mapping[str, str] = field(default_factory=dict)
+    """Outputs that are there only where a Spec field asks for them, by that field's name: where it
+    is absent or `none`, they are not."""
     releases: str | None = None
     """Name of the Spec field that says which revision this kind brings in; policies bound it."""
     timeout_s: float = 600.0

@@ -93,6 +93,7 @@ def parse_facts(facts: Mapping[str, Any]) -> KindFacts:
         timeout_s=facts["timeout_s"],
         retry_forbidden=facts["retry_forbidden"],
         outputs=tuple(facts["outputs"]),
+        asked_for=facts["asked_for"],
         resources=tuple(uses),
         secrets=tuple(tuple(path) for path in facts["secrets"]),
         has_rules=facts["has_rules"],

@@ -67,7 +67,8 @@ FINDINGS: dict[str, str] = {
     "RB307": (
         "An output is used that some path leaves unset: the step that gives it may fail or be "
         "skipped before, and `finally` steps go on after one of them has failed. Guard the use by "
-        "its status, or give the step that uses it the same `when`."
+        "its status, or give the step that uses it the same `when`. What a command prints is an "
+        "output only where its `output` asks for it."
     ),
     "RB308": "Two steps of a runbook, groups and finally steps included, have the same id.",
     "RB309": (

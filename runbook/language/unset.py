@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runbook.language.document import Document, Step
-from runbook.language.effects import after_step
+from runbook.language.effects import after_step, raw_parameters
 from runbook.language.expressions import conjuncts, guards_of
 from runbook.language.names import Use
 from runbook.language.sandbox import ExpressionInvalid, parse
@@ -16,6 +16,12 @@ def check_unset(document: Document, uses: Sequence[Use]) -> None:
         if parts[0] != "steps" or parts[2] != "outputs" or use.reference.is_optional:
             continue
         target = document.by_id[parts[1]]
+        parameter = target.kind.asked_for.get(parts[3]) if target.kind else None
+        if parameter and raw_parameters(target).get(parameter, "none") == "none":
+            message = f"`{use.reference}` is never set: step `{target.id}` is not asked for it"
+            hint = f"say under its `with` what it is to give: `{parameter}: …`"
+            use.source.error("RB307", message, use.span, hint)
+            continue
         if target.id in use.reference.guards | _guards(use):
             continue
         path = _path(document, target, use)

@@ -302,6 +302,7 @@ STEP = StepKind(
     probe=_probe,
     adopts=True,
     pins=("argv", "probe"),
+    asked_for={"stdout": "output"},
     by_hand=_by_hand,
     preflight=_preflight,
 )

@@ -1,6 +1,7 @@
 """command: what it runs, what it yields, and how doubt is settled."""
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from runbook.core.plan import Effect
 from runbook.errors import CommandFailed
 from runbook.facts import EffectFrom
 from runbook.kinds import Done, HalfDone, NotDone, Result, Unknown
+from runbook.language.checking import validate
+from runbook.registry import discover
 from runbook.secret import Secret
 from runbook.steps.command import STEP, RunCommand
 
@@ -171,3 +174,19 @@ def test_where_the_database_cannot_be_read_before_it_counts_as_changed(
 
     assert run(command(argv=["rm", str(shop.db.path)], changes="db"), context).changed
     assert run(command(argv=["true"], changes="db"), context).changed
+
+
+@pytest.mark.parametrize(
+    ("said", "codes"), [("", ["RB307"]), (", output: none", ["RB307"]), (", output: text", [])]
+)
+def test_what_it_prints_can_be_used_only_where_it_is_asked_for(
+    said: str, codes: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "deploy.yaml"
+    file.write_text(
+        "runbook: v1\nname: deploy\nsteps:\n"
+        f"  - {{id: look, uses: command, with: {{argv: [date], effect: reads{said}}}}}\n"
+        "  - {id: keep, uses: set, with: {value: '${{ steps.look.outputs.stdout }}'}}\n"
+    )
+
+    assert [found.code for found in validate(file, registry=discover())] == codes
