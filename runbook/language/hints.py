@@ -86,6 +86,8 @@ def unknown_key_hint(
     steps = _properties(schema, "step")
     if _joined(key, known):
         return _joined(key, known)
+    if is_step and key in _GROUPS and path[0] == "finally":
+        return "groups and loops stand under `steps` only: list the steps one by one"
     if meant in missing:
         return f"did you mean `{meant}`?"
     if is_step and key in _parameters(node, schema):

@@ -6,6 +6,7 @@ Precedence, low to high: default, the input's own variable, `--set`.
 import math
 import re
 from collections.abc import Callable, Mapping
+from shlex import quote
 from typing import Any
 
 from runbook.core.plan import Json, JsonObject, Plan
@@ -275,7 +276,7 @@ def _how_to_give(declarations: JsonObject, missing: list[str]) -> str:
     declared = _declared(declarations)
     hidden = [str(declared[name].get("env")) for name in missing if declared[name].get("sensitive")]
     plain = [name for name in missing if not declared[name].get("sensitive")]
-    flags = " ".join(f"--set {name}={_sample(declarations, name)}" for name in plain)
+    flags = " ".join(f"--set {name}={quote(_sample(declarations, name))}" for name in plain)
     exports = " ".join(f"{variable}=…" for variable in hidden)
     ways = [f"add {flags}"] if flags else []
     return "; ".join([*ways, f"export {exports}"] if exports else ways)

@@ -8,7 +8,7 @@ import pytest
 from runbook.core.plan import Effect, JsonObject, Plan, PlannedSecret, Rerun, Retry
 from runbook.errors import InputError
 from runbook.language.diagnostics import InvalidRunbook
-from runbook.language.inputs import check_inputs
+from runbook.language.inputs import check_inputs, read_inputs
 from runbook.secret import Secret
 
 Compile = Callable[..., Plan]
@@ -309,3 +309,12 @@ def test_inputs_that_an_expression_gave_are_checked_and_filled_up() -> None:
     for wrong in ({}, {"data": "maybe"}, {"data": Secret("keep")}, {"data": "keep", "x": 1}):
         with pytest.raises(InputError):
             check_inputs(declarations, wrong)
+
+
+def test_a_flag_that_is_proposed_can_be_pasted_into_a_shell() -> None:
+    choice: JsonObject = {"mood": {"type": "choice", "choices": ["so so", "fine"]}}
+
+    with pytest.raises(InputError) as raised:
+        read_inputs(choice, {}, {})
+
+    assert raised.value.hint == "add --set mood='so so'"
