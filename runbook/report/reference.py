@@ -63,8 +63,8 @@ def refer_to(name: str, kind: StepKind[Any, Any]) -> KindReference:
         if kind.rerun
         else "as the step says by `rerun`, `creates` or `probe`",
         timeout=format_duration(kind.timeout_s),
-        parameters=_fields(kind.spec.model_json_schema(mode="validation", by_alias=True)),
-        outputs=_fields(kind.outputs.model_json_schema(mode="serialization", by_alias=True)),
+        parameters=fields_of(kind.spec.model_json_schema(mode="validation", by_alias=True)),
+        outputs=fields_of(kind.outputs.model_json_schema(mode="serialization", by_alias=True)),
     )
 
 
@@ -74,7 +74,8 @@ def _split_docstring(text: str) -> tuple[str, str, str]:
     return summary.strip(), details.strip(), textwrap.dedent(example.strip("\n")).rstrip()
 
 
-def _fields(schema: Mapping[str, Any]) -> tuple[FieldReference, ...]:
+def fields_of(schema: Mapping[str, Any]) -> tuple[FieldReference, ...]:
+    """The keys of a mapping, by its schema."""
     definitions = schema.get("$defs", {})
     required = schema.get("required", ())
     return tuple(
@@ -125,6 +126,8 @@ def _type_words(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str
             return str(field.get("format") or "string")
         case str(word):
             return word
+        case list() as words:
+            return " or ".join(words)
         case _:
             return "any value"
 
