@@ -144,6 +144,7 @@ def _lay_inputs(runbook: Source, layer: Source) -> None:
         )
         for name, entry in layer.root.mapping("inputs").items()
         if name in declared and isinstance(declared[name].node.value, dict)
+        if isinstance(entry.node.value, str | int | float)  # else it has been reported
     }
     if given:
         section = runbook.root.entries["inputs"]
