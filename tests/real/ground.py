@@ -37,6 +37,10 @@ _ENGINE_PIDS = {
 }
 
 
+_started: "list[subprocess.Popen[bytes]]" = []
+"""Engines that outlive us: Python complains of a child that it forgets."""
+
+
 class GroundMissing(Exception):
     """This machine has no real ground, and none can be set up."""
 
@@ -153,6 +157,7 @@ def _comes_up(*options: str) -> bool:
     with (CACHE / "dockerd.log").open("ab") as log:
         started = subprocess.Popen(
             ["dockerd", *options],
+            cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -161,6 +166,7 @@ def _comes_up(*options: str) -> bool:
     until = time.monotonic() + _ENGINE_PATIENCE_S
     while started.poll() is None and time.monotonic() < until:
         if succeeds("docker", "info"):
+            _started.append(started)
             return True
         time.sleep(0.1)
     started.kill()
