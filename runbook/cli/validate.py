@@ -13,7 +13,8 @@ from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.errors import ExitStatus, InputError, UsageError
 from runbook.language import checking
 from runbook.language.diagnostics import Diagnostic, did_you_mean, in_order, render_all, to_json
-from runbook.language.environments import environments_beside
+from runbook.language.document import PROJECT_FILE
+from runbook.language.environments import FOLDER, environments_beside
 from runbook.registry import discover
 
 MAX_ANNOTATIONS = 10
@@ -85,13 +86,16 @@ def validate(
 def find_runbooks(paths: Sequence[Path], environment: str | None = None) -> list[Path]:
     """The files that are named, and in folders that are named all that are runbooks.
 
-    With an environment only those of the folders that have it.
+    A project's file, or an environment's, stands for the runbooks that it is laid over. With an
+    environment only those of the folders that have it.
     """
     files: list[Path] = []
     for path in paths or [Path("runbooks")]:
         if path.is_dir():
             inside = _runbooks_in([path])
             files += [f for f in inside if not environment or environment in environments_beside(f)]
+        elif (folder := _laid_over(path)) is not None:
+            files += [file for file in sorted(folder.glob("*.yaml")) if _is_runbook(file)]
         elif paths:
             files.append(path)
     if not files:
@@ -102,7 +106,16 @@ def find_runbooks(paths: Sequence[Path], environment: str | None = None) -> list
             message = f"no runbook in `{where}` has an environment `{environment}`"
             raise InputError(message, hint=did_you_mean(environment, known) or "leave out --env")
         raise UsageError(f"there is no runbook in `{where}`", hint="runbook validate PATH")
-    return files
+    return list(dict.fromkeys(files))
+
+
+def _laid_over(path: Path) -> Path | None:
+    """The folder whose runbooks a file is laid over; absent: it is taken for a runbook itself."""
+    if not path.is_file() or _is_runbook(path):
+        return None
+    if path.parent.name == FOLDER:
+        return path.parent.parent
+    return path.parent if path.name == PROJECT_FILE else None
 
 
 def _runbooks_in(paths: Sequence[Path]) -> list[Path]:

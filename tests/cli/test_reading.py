@@ -1,6 +1,7 @@
 """status, history, logs, validate, schema and steps: they read, and change nothing."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,22 @@ def test_warnings_count_when_asked_to(cli: Any, project: Path) -> None:
 
     assert cli("validate", "runbooks/idle.yaml").status == 0
     assert cli("validate", "runbooks/idle.yaml", "--strict").status == 2
+
+
+def test_validate_takes_what_is_laid_over_runbooks_for_them(cli: Any, project: Path) -> None:
+    folder = project / "runbooks"
+    (folder / "environments").mkdir()
+    prod, own = folder / "environments" / "prod.yaml", folder / "project.yaml"
+    prod.write_text("protected: true\n")
+    own.write_text("project: shop\n")
+    every = cli("validate", "--output", "json").document["files"]
+
+    by_file = [cli("validate", "-o", "json", *map(str, f)) for f in ([prod], [own], [own, prod])]
+    absent = cli("validate", "runbooks/environments/absent.yaml")
+
+    found = [[os.path.relpath(file) for file in said.document["files"]] for said in by_file]
+    assert found == [every] * 3
+    assert (absent.status, "absent.yaml" in absent.err) == (2, True)
 
 
 def test_validate_without_any_runbook_is_refused(cli: Any, tmp_path: Path) -> None:
