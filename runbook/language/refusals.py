@@ -68,7 +68,7 @@ class _Lenient(dict[str, BaseModel]):
 
 def _report_error(step: Step, node: Node, error: ValidationError) -> None:
     for item in error.errors(include_url=False, include_input=False):
-        place = _nearest(node, item["loc"])
+        place = nearest(node, item["loc"])
         span = place.span
         entry = step.node.entries.get("with")
         if place is node and entry and entry.node is node:
@@ -76,7 +76,8 @@ def _report_error(step: Step, node: Node, error: ValidationError) -> None:
         step.source.error("RB207", f"{step.label}: {in_plain_words(item)}", span)
 
 
-def _nearest(node: Node, location: tuple[int | str, ...]) -> Node:
+def nearest(node: Node, location: tuple[int | str, ...]) -> Node:
+    """What pydantic's way to a misfit leads to, as far as it is written out."""
     for part in location:
         is_index = isinstance(part, int) and part < len(node.items)
         if isinstance(part, int) and is_index:
