@@ -54,6 +54,11 @@ def effective_values(bundle: Bundle, environ: Mapping[str, str]) -> Iterator[Eff
             node = step.node.get(key)
             if node is not None:
                 yield from _leaves(f"steps.{step.id}.{key}", step.source, node)
+    sources = [document.source, *([document.project] if document.project else [])]
+    for key in ("lock", "on_failure"):
+        written = next(((each, node) for each in sources if (node := each.root.get(key))), None)
+        if written:
+            yield from _leaves(key, *written)
     layer = bundle.layers.environment
     for key in ("protected", "policy") if layer else ():
         node = layer.root.get(key) if layer else None

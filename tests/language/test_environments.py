@@ -335,6 +335,7 @@ def test_every_effective_value_is_shown_with_its_place(
     folder: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
+    Path("project.yaml").write_text(f"{PROJECT}lock: shared\n")
     Path("environments/prod.yaml").write_text(
         "inputs: {other: 7}\n\noverrides: {deploy: {dump: {timeout: 1h}}}\npolicy: {revisions: [a]}"
     )
@@ -349,6 +350,7 @@ def test_every_effective_value_is_shown_with_its_place(
     assert shown["steps.dump.with.database"] == ("db", "deploy.yaml:10")
     assert shown["resources.db.sqlite.path"] == ("../data/shop.db", "project.yaml:6")
     assert shown["secrets.token.env"] == ("TOKEN", "project.yaml:3")
+    assert shown["lock"][0] == "shared"
     assert shown["policy.revisions"] == (["a"], "environments/prod.yaml:4")
 
 
