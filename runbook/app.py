@@ -49,7 +49,7 @@ from runbook.secret import Secret
 from runbook.settings import Settings
 from runbook.stores.memory import MemoryJournal
 from runbook.stores.sqlite import SqliteJournal
-from runbook.tools.host import this_machine
+from runbook.tools.host import machine_for
 from runbook.tools.redactor import Redactor
 
 AskInputs = Callable[[JsonObject, Callable[[], Sequence[str]]], JsonObject]
@@ -145,7 +145,7 @@ class App:
             run_id=run_id,
             plan=plan,
             by=self.settings.user,
-            machine=this_machine(),
+            machine=machine_for(plan),
             trigger=trigger,
             undone=undone,
         )
@@ -163,7 +163,7 @@ class App:
             if run.standing is Standing.FINISHED:
                 return Ending(run_id=run.run_id, plan=run.plan, state=run.state)
             events: list[Event] = [
-                RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
+                RunResumed(at=_now(), by=self.settings.user, machine=machine_for(plan))
             ]
             if amended:
                 events.append(PlanAmended(at=_now(), by=self.settings.user, plan=amended))
@@ -207,7 +207,7 @@ class App:
                 raise AmendmentRefused(f"`{plan.source}` has no `on_failure` any more")
             inputs = check_inputs(plan.on_failure.plan.input_types, run.plan.inputs)
             plan, _undone = rollback_plan(way_of, plan.on_failure, inputs)
-        resumed = RunResumed(at=_now(), by=self.settings.user, machine=this_machine())
+        resumed = RunResumed(at=_now(), by=self.settings.user, machine=machine_for(plan))
         run.after(resumed, PlanAmended(at=_now(), by=self.settings.user, plan=plan))
         return plan
 

@@ -71,7 +71,7 @@ class Machine:
 
     host: str
     boot_id: str
-    """Changes with every boot: what ran before it is gone."""
+    """Changes with every boot, of the container engine too: what ran before it is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

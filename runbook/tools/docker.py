@@ -6,7 +6,7 @@ Compose's own commands: compose.py. The SDK is imported at use and its errors ar
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +55,13 @@ def engine(*, timeout_s: float = 60.0) -> Iterator["DockerClient"]:
         raise EngineGone(f"the container engine does not answer any more: {error}") from error
     finally:
         client.close()
+
+
+def started_at() -> str:
+    """When the engine was started, by the network that it makes anew each time; else empty."""
+    with suppress(StepError), engine(timeout_s=10.0) as client:
+        return str(client.api.inspect_network("bridge")["Created"])
+    return ""
 
 
 def missing_engine() -> list[str]:

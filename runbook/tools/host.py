@@ -5,11 +5,15 @@ import socket
 from pathlib import Path
 
 from runbook.core.events import Machine
+from runbook.core.plan import Plan
+from runbook.tools import docker
 
 
-def this_machine() -> Machine:
-    """The host that this process runs on."""
-    return Machine(host=socket.gethostname(), boot_id=boot_id())
+def machine_for(plan: Plan) -> Machine:
+    """The host that this process runs on; for a plan with stacks their engine is part of it."""
+    has_stack = any(each.kind == "compose" for each in plan.resources.values())
+    boots = [boot_id(), *([docker.started_at()] if has_stack else [])]
+    return Machine(host=socket.gethostname(), boot_id=" ".join(boots))
 
 
 def boot_id() -> str:

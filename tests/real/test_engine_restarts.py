@@ -36,6 +36,25 @@ services:
     healthcheck: {test: [CMD, test, -e, /here/good], interval: 300s}
     depends_on: {store: {condition: service_started}}
 """
+ONCE = """
+services:
+  store: {image: "runbook-test/base:bookworm", command: [sleep, "600"], network_mode: none}
+"""
+HOLDING = """
+runbook: v1
+name: holding
+resources:
+  stack: {compose: {project: restarted, files: [once.yaml]}}
+steps:
+  - {id: up, uses: compose_up, with: {stack: stack}}
+  - id: ask
+    uses: command
+    with: {argv: [sh, -c, "touch asked; until test -e good; do sleep 0.1; done"], effect: reads}
+    rerun: safe
+  - id: services
+    uses: service_check
+    with: {stack: stack, services: [store]}
+"""
 RUNBOOK = """
 runbook: v1
 name: release
@@ -76,18 +95,8 @@ class Engine:
         places = [word if word.startswith("--") else str(self.root / word) for word in words]
         with (self.root / "engine.log").open("ab") as log:
             daemon = subprocess.Popen(
-                # Without a network of its own it would remove the bridge of the machine's engine.
-                [
-                    "unshare",
-                    "--net",
-                    "dockerd",
-                    "--host",
-                    self.host,
-                    *places,
-                    "--bridge",
-                    "none",
-                    "--iptables=false",
-                ],
+                # Without a network of its own it would take the bridge of the machine's engine.
+                ["unshare", "--net", "dockerd", "--host", self.host, *places, "--iptables=false"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -141,6 +150,8 @@ def own(engine: None, eventually: Eventually) -> Iterator[Engine]:
     (root / "stack").mkdir()
     (root / "stack" / "compose.yaml").write_text(STACK)
     (root / "stack" / "release.yaml").write_text(RUNBOOK)
+    (root / "stack" / "once.yaml").write_text(ONCE)
+    (root / "stack" / "holding.yaml").write_text(HOLDING)
     try:
         made.begin()
         with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saved:
@@ -191,3 +202,22 @@ def test_a_release_killed_with_its_engine_is_resumed_on_the_next_one(own: Engine
     assert "the container engine does not answer" in text
     assert status == 0, resumed
     assert own.is_running("web")
+
+
+def test_what_a_restarted_engine_does_not_start_again_is_brought_up_before_all_else(
+    own: Engine,
+) -> None:
+    process = own.start("run", "holding.yaml")
+    own.eventually((own.root / "stack" / "asked").exists, "the step after it", 60.0)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    own.end()
+    own.begin()
+    was_running = own.is_running("store")
+    (own.root / "stack" / "good").touch()
+
+    status, resumed = own.told(own.start("resume"))
+
+    assert not was_running
+    assert status == 0, resumed
+    assert own.is_running("store")
