@@ -7,6 +7,7 @@ below the runbook belongs to it, too; the rest of it comes with the checkout, on
 docs/adr/0008-pinned-scripts.md.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from runbook.language.document import Document, Step
 from runbook.language.effects import raw_parameters
 from runbook.language.expressions import has_expression
 
+_ENVIRONMENT = re.compile(r"^\.env|\.env$")
+"""Files of variables hold passwords, declared or not, and a plan is recorded."""
 MAX_SIZE_BYTES = 256 * 1024
 """What is larger is no script that somebody wrote."""
 
@@ -35,7 +38,7 @@ def pinned_files(document: Document, step: Step) -> Mapping[str, str]:
         if not isinstance(name, str) or has_expression(name) or Path(name).is_absolute():
             continue
         path = (base / directory / name).resolve()
-        if path in secrets:
+        if path in secrets or _ENVIRONMENT.search(path.name):
             continue
         text = _text(path) if _is_of_the_runbook(path, home, trees) else None
         if text is not None:

@@ -7,8 +7,10 @@ import pytest
 
 from runbook.core.plan import Effect, JsonObject, Plan, PlannedSecret, Rerun, Retry
 from runbook.errors import InputError
+from runbook.language.compile import compile_runbook
 from runbook.language.diagnostics import InvalidRunbook
 from runbook.language.inputs import check_inputs, read_inputs
+from runbook.registry import discover
 from runbook.secret import Secret
 
 Compile = Callable[..., Plan]
@@ -239,6 +241,19 @@ def test_without_a_project_the_folder_is_the_project_or_the_one_above(
 
     assert Path(plan.source).parent == tmp_path / "runbooks"
     assert plan.project == tmp_path.name
+
+
+def test_scripts_are_pinned_and_files_of_variables_never(tmp_path: Path) -> None:
+    for name in ("change.sh", ".env", ".env.local", "prod.env"):
+        (tmp_path / name).write_text("hush")
+    argv = "[sh, change.sh, .env, .env.local, prod.env]"
+    runbook = tmp_path / "deploy.yaml"
+    runbook.write_text(f"{HEAD}steps:\n  - {{id: a, uses: command, with: {{argv: {argv}}}}}\n")
+
+    plan = compile_runbook(runbook, registry=discover(), read=lambda _declared: {})
+
+    (step,) = plan.steps
+    assert [Path(file).name for file in step.files] == ["change.sh"]
 
 
 def test_the_way_back_is_pinned_with_the_finally_steps(compile_text: Compile) -> None:
