@@ -173,7 +173,7 @@ def test_ten_thousand_mutated_runbooks_are_answered_by_findings_and_as_the_schem
     told = json.loads(ended.stdout)
     assert sum(told["outcomes"].values()) == 10_000
     assert told["outcomes"].keys() == {"valid", "invalid"}, f"seed {seed}: {told['outcomes']}"
-    assert min(told["outcomes"].values()) > 20
+    assert min(told["outcomes"].values()) > 100
     assert told["slowest_s"] < 1, f"seed {seed}"
     assert told["peak_bytes"] < 200e6
     assert told["disagreements"] == [], f"seed {seed}"
