@@ -153,7 +153,9 @@ def keep(path: Path, head: str | None, lost: Losses, ctx: Context) -> Path:
         added=git.staged_files(path) if lost.changed else [],
     )
     if lost.changed:
-        run(git.write_patch(path, place / "changes.patch"), ctx, changed=False)
+        # What a killed checkout has done to other files is nobody's change.
+        names = lost.changed if set(lost.changed) != set(git.changed_files(path)) else ()
+        run(git.write_patch(path, place / "changes.patch", names), ctx, changed=False)
     for name in lost.untracked:
         _copy(path / name, place / "untracked" / name)
     files.write_durably(place / "manifest.json", json.dumps(asdict(manifest), indent=2).encode())

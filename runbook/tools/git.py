@@ -62,11 +62,12 @@ def apply_patch(path: Path, patch: Path) -> Command:
     return _git(path, "apply", *options, "--end-of-options", str(patch))
 
 
-def write_patch(path: Path, patch: Path) -> Command:
-    """Write what tracked files differ in from HEAD to a file that `apply_patch` takes."""
+def write_patch(path: Path, patch: Path, names: Sequence[str]) -> Command:
+    """Write what these files, or all, differ in from HEAD to a file that `apply_patch` takes."""
     options = ("--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv")
     prefixes = ("--src-prefix=a/", "--dst-prefix=b/")
-    return _git(path, "diff", *options, *prefixes, f"--output={patch}", "HEAD", "--")
+    places = [f":(top,literal){name}" for name in names]
+    return _git(path, "diff", *options, *prefixes, f"--output={patch}", "HEAD", "--", *places)
 
 
 # --- reading --------------------------------------------------------------------------------

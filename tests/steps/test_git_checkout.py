@@ -338,6 +338,24 @@ class KilledError(Exception):
     """The interpreter died."""
 
 
+def test_what_a_killed_checkout_has_deleted_is_not_kept_as_somebodys_change(
+    repositories: Repositories, make_context: Any
+) -> None:
+    repositories.commit({"app": "three"})
+    (repositories.clone / "app").write_text("mine")
+    before = _files(repositories.clone)
+    context = make_context()
+    with suppress(KilledError):
+        check_out(repositories.code, "main", KilledContext(context, 0.0), dirty="save")
+    (repositories.clone / "old").unlink()  # as far as git may get before it comes to `app`
+
+    check_out(repositories.code, "main", context, dirty="save")
+    undone = UndoneRun(run_id="run-1", completed=[], failed_step=None, failure=None)
+    check_out(repositories.code, repositories.first, make_context(run_id="back", undone=undone))
+
+    assert _files(repositories.clone) == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_rolled_back", [True, False])
 def test_a_checkout_killed_at_any_moment_is_finished_or_rolled_back_without_a_trace(
