@@ -82,9 +82,12 @@ class Options:
         _write(sys.stdout, text)
 
     def answer_json(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Write the command's one JSON document."""
+        """Write the command's one JSON document; among events it is a line, as they are."""
         import json
 
+        if self.output == "jsonl":
+            self.answer(json.dumps({"type": kind, **content}, ensure_ascii=False))
+            return
         document = {"format": f"runbook.{kind}/1", **content}
         self.answer(json.dumps(document, indent=2, ensure_ascii=False))
 

@@ -36,6 +36,13 @@ def test_verbose_shows_what_steps_log(cli: Any) -> None:
     assert "one | hello" in said.err
 
 
+def test_jsonl_has_one_line_where_there_is_nothing_to_resume(cli: Any) -> None:
+    said = cli("resume", "-o", "jsonl")
+
+    assert json.loads(said.out) == {"type": "run", "run": None}
+    assert said.out.count("\n") == 1
+
+
 def test_jsonl_is_an_event_a_line_after_the_version(cli: Any) -> None:
     said = cli("run", "runbooks/ok.yaml", "-o", "jsonl")
 
