@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from runbook.language.document import Document, Step
 from runbook.language.effects import after_step, raw_parameters
-from runbook.language.expressions import conjuncts, guards_of
+from runbook.language.expressions import guards_of
 from runbook.language.names import Use
-from runbook.language.sandbox import ExpressionInvalid, parse
+from runbook.language.sandbox import ExpressionInvalid
+from runbook.language.trees import implies
 
 
 def check_unset(document: Document, uses: Sequence[Use]) -> None:
@@ -52,24 +53,13 @@ def _path(document: Document, target: Step, use: Use) -> str | None:
         return f"step `{first.id}` fails, and the {'other ' * target.is_finally}finally steps run"
     if target.continues:
         return f"step `{target.id}` fails, and the run goes on"
-    if target.when is not None and not _implies(use, target):
+    if not implies(use.step.when if use.step else None, target.when):
         return f"step `{target.id}` is skipped because its `when` is false"
     ids = {str(node.value) for node in target.undoes}
     own = {str(node.value) for node in use.step.undoes} if use.step else set()
     if ids and not (own and own <= ids):
         return f"step `{target.id}` is skipped because there is nothing for it to undo"
     return None
-
-
-def _implies(use: Use, target: Step) -> bool:
-    """Whether the using step's `when` holds only where the target's does."""
-    if use.step is None or use.step.when is None or target.when is None:
-        return False
-    try:
-        own = conjuncts(parse(use.step.when))
-        return all(part in own for part in conjuncts(parse(target.when)))
-    except ExpressionInvalid:
-        return True
 
 
 def _failing_before(document: Document, target: Step) -> Step | None:
