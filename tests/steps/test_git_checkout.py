@@ -314,9 +314,9 @@ def _files(root: Path) -> dict[str, bytes]:
 
 
 class KilledContext:
-    """Kills the commands that change something after a while, as the kernel would."""
+    """Kills the commands that change something after a while, as the kernel would; None: before."""
 
-    def __init__(self, context: Any, kill_after_s: float) -> None:
+    def __init__(self, context: Any, kill_after_s: float | None) -> None:
         self._context = context
         self._kill_after_s = kill_after_s
 
@@ -326,6 +326,8 @@ class KilledContext:
     def run(self, command: Any) -> Any:
         if "checkout" not in command.argv and "apply" not in command.argv:
             return self._context.run(command)
+        if self._kill_after_s is None:
+            raise KilledError
         process = subprocess.Popen(command.argv, stderr=subprocess.DEVNULL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(self._kill_after_s)
@@ -346,7 +348,7 @@ def test_what_a_killed_checkout_has_deleted_is_not_kept_as_somebodys_change(
     before = _files(repositories.clone)
     context = make_context()
     with suppress(KilledError):
-        check_out(repositories.code, "main", KilledContext(context, 0.0), dirty="save")
+        check_out(repositories.code, "main", KilledContext(context, None), dirty="save")
     (repositories.clone / "old").unlink()  # as far as git may get before it comes to `app`
 
     check_out(repositories.code, "main", context, dirty="save")
