@@ -21,6 +21,8 @@ _TEST_TIMEOUT_S = 30.0
 _SETTLES_S = 1.0
 """A container without a health test is ready once it has run for so long."""
 _SIGTERM = 15
+_UPDATE_TRIES = 100
+_UPDATE_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,5 +199,16 @@ def set_restart_policy(client: "DockerClient", container_id: str, wanted: str) -
 
 
 def _update_policy(client: "DockerClient", container_id: str, name: str, retries: int) -> None:
+    from docker.errors import APIError
+
     policy: Any = {"Name": name, "MaximumRetryCount": retries}
-    client.api.update_container(container_id, restart_policy=policy)
+    for more in reversed(range(_UPDATE_TRIES)):
+        try:
+            client.api.update_container(container_id, restart_policy=policy)
+        except APIError as error:
+            # One that ends in this very moment still counts as running, and the runtime refuses.
+            if not more or not error.is_server_error():
+                raise
+            time.sleep(_UPDATE_POLL_S)
+        else:
+            return

@@ -106,6 +106,20 @@ def test_to_give_a_policy_back_is_a_change(make_stack: MakeStack) -> None:
     assert policy_of(stack)["Name"] == "unless-stopped"
 
 
+def test_containers_that_end_again_and_again_are_stopped(make_stack: MakeStack) -> None:
+    crashing = STACK.replace('[sleep, "600"]', '[sh, -c, "exit 7"]')
+    stack = make_stack(crashing.format(more="scale: 12\n        restart: always"))
+    stack.compose("up", "--detach")
+
+    stop(stack)
+
+    names = stack.docker("ps", "--all", "--quiet", "--filter", f"name={stack.project}").split()
+    looked_at = json.loads(stack.docker("inspect", *names))
+    assert len(looked_at) == 12
+    assert {each["State"]["Status"] for each in looked_at} == {"exited"}
+    assert {each["HostConfig"]["RestartPolicy"]["Name"] for each in looked_at} == {"no"}
+
+
 def test_services_of_a_profile_come_up_where_it_is_on(make_stack: MakeStack) -> None:
     stack = stack_of(make_stack, "profiles: [extra]")
     without = stack.resource
