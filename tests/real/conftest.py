@@ -14,6 +14,7 @@ import pytest
 from runbook.resources import Compose
 from tests.conftest import Eventually, is_ci
 from tests.real import ground
+from tests.real.own_engine import own_engine
 from tests.real.postgres_shop import make_shop, server, shop
 from tests.real.shop import HAS_FAILED, deployed_shop, idle_shops, new_shop
 from tests.steps.conftest import MakeContext, full_disk, make_context, run_and_kill
@@ -25,6 +26,7 @@ __all__ = [
     "make_context",
     "make_shop",
     "new_shop",
+    "own_engine",
     "run_and_kill",
     "server",
     "shop",

@@ -103,7 +103,8 @@ class Shop:
         return f"http://127.0.0.1:{self.ports['backend']}"
 
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        names = ("PATH", "HOME", "LANG", "DOCKER_HOST")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         return {**kept, "RUNBOOK_STATE_DIR": str(self.state), "POSTGRES_PASSWORD": PASSWORD}
 
     # --- making it ------------------------------------------------------------------------
@@ -270,11 +271,15 @@ class Shop:
         return found
 
     def remove(self) -> None:
-        """Remove the images that were built, and the rest."""
+        """Remove the stack, the images that were built for it and the names that runs have kept."""
         self.stack.remove()
-        pattern = f"{self.stack.project}-*"
-        listed = self.stack.docker("image", "ls", "--quiet", "--filter", f"reference={pattern}")
-        if found := sorted(set(listed.split())):
+        label = f"label=com.docker.compose.project={self.stack.project}"
+        built = self.stack.docker("image", "ls", "--quiet", "--filter", label).split()
+        runs = [f"reference=*/*:rb-{each.name}-*" for each in (self.state / "runs").glob("*")]
+        filters = [word for run in runs for word in ("--filter", run)]
+        names = ["--format", "{{.Repository}}:{{.Tag}}"]
+        kept = self.stack.docker("image", "ls", *names, *filters).split() if runs else []
+        if found := sorted({*built, *kept}):
             self.stack.docker("image", "rm", "--force", *found)
 
 

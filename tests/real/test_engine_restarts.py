@@ -2,24 +2,26 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Eventually, is_ci
+from tests.conftest import Eventually
+from tests.real.conftest import Project, project_name
+from tests.real.own_engine import Engine
+from tests.real.shop import Shop
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-BRIDGE = Path("/sys/class/net/docker0")
-"""Of the machine's engine: a second one must not touch it."""
 IMAGE = "runbook-test/base:bookworm"
+IMAGES_OF_SHOP = [
+    f"runbook-test/{name}" for name in ("postgres:17", "minio:1", "redis:1", "python:1")
+]
 STACK = """
 services:
   store:
@@ -71,57 +73,18 @@ steps:
 
 
 @dataclass(kw_only=True)
-class Engine:
-    """A container engine that nobody else uses, and a stack with a runbook on it."""
+class Small:
+    """A stack of two services with a runbook, on an engine of its own."""
 
-    root: Path
-    eventually: Eventually
-    _daemon: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
-
-    @property
-    def host(self) -> str:
-        return f"unix://{self.root}/engine.sock"
-
-    @property
-    def is_up(self) -> bool:
-        return bool(self._daemon)
-
-    def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return {**kept, "DOCKER_HOST": self.host}
-
-    def begin(self) -> None:
-        words = ["--data-root", "data", "--exec-root", "exec", "--pidfile", "pid"]
-        places = [word if word.startswith("--") else str(self.root / word) for word in words]
-        with (self.root / "engine.log").open("ab") as log:
-            daemon = subprocess.Popen(
-                # Without a network of its own it would take the bridge of the machine's engine.
-                ["unshare", "--net", "dockerd", "--host", self.host, *places, "--iptables=false"],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._daemon.append(daemon)
-        self.eventually(lambda: self.docker("info") is not None, "an engine that answers", 60.0)
-
-    def end(self) -> None:
-        daemon = self._daemon.pop()
-        daemon.terminate()
-        daemon.wait(60)
-
-    def docker(self, *words: str) -> str | None:
-        """What it tells; None: it does not."""
-        ended = subprocess.run(
-            ["docker", *words], env=self.environment(), capture_output=True, text=True, check=False
-        )
-        return ended.stdout if ended.returncode == 0 else None
+    engine: Engine
+    place: Path
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return subprocess.Popen(
-            [sys.executable, "-m", "runbook", "--state-dir", str(self.root / "state"), *words],
-            cwd=self.root / "stack",
-            env=self.environment(),
+            [sys.executable, "-m", "runbook", "--state-dir", str(self.place / "state"), *words],
+            cwd=self.place,
+            env={**kept, "DOCKER_HOST": self.engine.host},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -135,89 +98,122 @@ class Engine:
         return process.returncode, text
 
     def is_running(self, service: str) -> bool:
-        told = self.docker("inspect", f"restarted-{service}-1")
+        told = self.engine.docker("inspect", f"restarted-{service}-1")
         return told is not None and bool(json.loads(told)[0]["State"]["Running"])
 
 
 @pytest.fixture
-def own(engine: None, eventually: Eventually) -> Iterator[Engine]:
-    """An engine of the test's own, which has the image."""
-    if (os.geteuid() != 0 or shutil.which("dockerd") is None) and not is_ci():
-        pytest.skip("only root can start a container engine")
-    root = Path(tempfile.mkdtemp(prefix="rbt"))  # its sockets' names must be short
-    had_bridge = BRIDGE.exists()
-    made = Engine(root=root, eventually=eventually)
-    (root / "stack").mkdir()
-    (root / "stack" / "compose.yaml").write_text(STACK)
-    (root / "stack" / "release.yaml").write_text(RUNBOOK)
-    (root / "stack" / "once.yaml").write_text(ONCE)
-    (root / "stack" / "holding.yaml").write_text(HOLDING)
-    try:
-        made.begin()
-        with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saved:
-            subprocess.run(
-                ["docker", "load", "--quiet"],
-                stdin=saved.stdout,
-                env=made.environment(),
-                check=True,
-            )
-        assert saved.returncode == 0
-        yield made
-    finally:
-        if made.is_up:
-            ids = (made.docker("ps", "-aq") or "").split()
-            made.docker("rm", "-f", *ids)
-            made.end()
-        shutil.rmtree(root, ignore_errors=True)
-        assert BRIDGE.exists() == had_bridge
+def small(own_engine: Engine, tmp_path: Path) -> Small:
+    """The stack before its first release."""
+    texts = {"compose": STACK, "release": RUNBOOK, "once": ONCE, "holding": HOLDING}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    own_engine.load(IMAGE)
+    return Small(engine=own_engine, place=tmp_path)
 
 
-def test_a_release_during_which_the_engine_restarts_comes_up_all_the_same(own: Engine) -> None:
-    process = own.start("run", "release.yaml")
-    own.eventually(lambda: own.is_running("web"), "a container that is waited for", 60.0)
-    own.end()
-    own.begin()
-    (own.root / "stack" / "good").touch()
+def test_a_release_during_which_the_engine_restarts_comes_up_all_the_same(
+    small: Small, eventually: Eventually
+) -> None:
+    process = small.start("run", "release.yaml")
+    eventually(lambda: small.is_running("web"), "a container that is waited for", 60.0)
+    small.engine.end()
+    small.engine.begin()
+    (small.place / "good").touch()
 
-    status, text = own.told(process)
+    status, text = small.told(process)
 
     assert status == 0, text
-    assert own.is_running("store")
-    assert own.is_running("web")
+    assert small.is_running("store")
+    assert small.is_running("web")
 
 
-def test_a_release_killed_with_its_engine_is_resumed_on_the_next_one(own: Engine) -> None:
-    process = own.start("run", "release.yaml")
-    own.eventually(lambda: own.is_running("web"), "a container that is waited for", 60.0)
-    own.end()
+def test_a_release_killed_with_its_engine_is_resumed_on_the_next_one(
+    small: Small, eventually: Eventually
+) -> None:
+    process = small.start("run", "release.yaml")
+    eventually(lambda: small.is_running("web"), "a container that is waited for", 60.0)
+    small.engine.end()
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    refused, text = own.told(own.start("resume"))
-    own.begin()
-    (own.root / "stack" / "good").touch()
+    refused, text = small.told(small.start("resume"))
+    small.engine.begin()
+    (small.place / "good").touch()
 
-    status, resumed = own.told(own.start("resume"))
+    status, resumed = small.told(small.start("resume"))
 
     assert refused != 0
     assert "the container engine does not answer" in text
     assert status == 0, resumed
-    assert own.is_running("web")
+    assert small.is_running("web")
 
 
 def test_what_a_restarted_engine_does_not_start_again_is_brought_up_before_all_else(
-    own: Engine,
+    small: Small, eventually: Eventually
 ) -> None:
-    process = own.start("run", "holding.yaml")
-    own.eventually((own.root / "stack" / "asked").exists, "the step after it", 60.0)
+    process = small.start("run", "holding.yaml")
+    eventually((small.place / "asked").exists, "the step after it", 60.0)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    own.end()
-    own.begin()
-    was_running = own.is_running("store")
-    (own.root / "stack" / "good").touch()
+    small.engine.end()
+    small.engine.begin()
+    was_running = small.is_running("store")
+    (small.place / "good").touch()
 
-    status, resumed = own.told(own.start("resume"))
+    status, resumed = small.told(small.start("resume"))
 
     assert not was_running
     assert status == 0, resumed
-    assert own.is_running("store")
+    assert small.is_running("store")
+
+
+# --- the whole sample stack -----------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(own_engine: Engine, tmp_path: Path) -> Iterator[Shop]:
+    """The sample stack on an engine of its own, with its first release deployed."""
+    own_engine.load(*IMAGES_OF_SHOP)
+    with own_engine.inside(), pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DOCKER_HOST", own_engine.host)
+        made = Shop(stack=Project(root=tmp_path, project=project_name(tmp_path)))
+        made.make_deployed()
+        yield made
+
+
+def restarted_in(shop: Shop, engine: Engine, step: str, *words: str, is_killed: bool) -> int:
+    """Start the program, restart the engine in that step, resume what has not ended; its status."""
+    with shop.start(*words, "--output", "jsonl") as process:
+        assert process.stdout is not None
+        for event in map(json.loads, process.stdout):
+            if event["type"] == "StepStarted" and event["step"] == step:
+                if is_killed:
+                    os.killpg(process.pid, signal.SIGKILL)
+                engine.end()
+                engine.begin()
+    status = process.returncode
+    if status in (-signal.SIGKILL, 4):
+        told = shop.runbook("resume")
+        status = told.status
+        print(told.text)
+    return status
+
+
+def test_a_restart_of_the_engine_under_the_whole_stack_costs_time_and_nothing_else(
+    shop: Shop, own_engine: Engine
+) -> None:
+    back = ["rollback", "--set", "data=restore", "--yes"]
+
+    released = restarted_in(shop, own_engine, "release", *shop.deploying("v2"), is_killed=True)
+    tag, answered = shop.git("describe", "--tags"), shop.ask("/items")
+    rolled_back = restarted_in(shop, own_engine, "database", *back, is_killed=True)
+    world = shop.world()
+    watched = restarted_in(
+        shop, own_engine, "watch", *shop.deploying("v2", watch="60s"), is_killed=False
+    )
+
+    assert (released, rolled_back, watched) == (0, 0, 3)
+    assert tag == "v2"
+    assert answered["newest"] == "one"
+    assert world == shop.start_world
+    assert shop.world() == shop.start_world
