@@ -56,10 +56,13 @@ from runbook.core.state import (
     RunState,
     Status,
     StepState,
+    consent_question,
     failed_step,
+    is_consent_due,
     is_over,
     is_rollback_due,
 )
+from runbook.errors import AnsweredFailed, NotConfirmed, RunbookError
 
 STEP_TRANSITIONS: Mapping[tuple[Status, str], Status] = {
     (Status.WAITING, "StepStarted"): Status.RUNNING,
@@ -261,9 +264,10 @@ def _describe_step(
         case DoubtSettled():
             is_told = event.verdict is not Verdict.UNKNOWN
             is_no = event.verdict is Verdict.FAILED and event.failure is None
+            no = _no(AnsweredFailed, f"{event.by} says that it failed") if is_no else None
             return replace(
                 now, reason=event.reason,
-                failure=_no("RB707", f"{event.by} says that it failed") if is_no else event.failure,
+                failure=no or event.failure,
                 has_changed=now.has_changed or (is_told and event.changed),
                 outputs=event.outputs or now.outputs,
             )  # fmt: skip
@@ -279,13 +283,13 @@ def _describe_step(
             return replace(now, approved_by=people, outputs=now.outputs | {"by": [*people]})
         case ApprovalRefused():
             why = f"refused by {event.by}" + (f": {event.note}" if event.note else "")
-            return replace(now, failure=now.failure or _no("RB706", why))
+            return replace(now, failure=now.failure or _no(NotConfirmed, why))
         case _:
             assert_never(event)
 
 
-def _no(code: str, message: str) -> Failure:
-    return Failure(code=code, message=message, is_retryable=False)
+def _no(error: type[RunbookError], message: str) -> Failure:
+    return Failure(code=error.code, message=message, is_retryable=False)
 
 
 def _is_ready(plan: Plan, state: RunState, step: PlannedStep) -> bool:
@@ -377,11 +381,9 @@ def _after_failure(plan: Plan, state: RunState, in_flight: frozenset[str]) -> tu
     if not is_due:
         return _finish(plan, state, in_flight)
     failed = failed_step(plan, state)
-    assert failed is not None and plan.on_failure is not None
-    if state.interrupted_s > plan.on_failure.stale_after_s and state.consent is None:
-        minutes = round(state.interrupted_s / 60)
-        question = f"interrupted for {minutes} minutes since its backup: roll back all the same?"
-        return (Ask(step=failed.id, question=question),)
+    assert failed is not None
+    if is_consent_due(plan, state):
+        return (Ask(step=failed.id, question=consent_question(state)),)
     return (Record(event=RunFinished(at=state.at, outcome=Outcome.HANDED_OVER)),)
 
 

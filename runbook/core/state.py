@@ -111,6 +111,19 @@ def has_changed(step: PlannedStep, now: StepState) -> bool:
     return step.effect is not Effect.READS and (now.has_changed or is_in_doubt(now))
 
 
+def has_changed_anything(plan: Plan, state: RunState) -> bool:
+    """Whether any step of the run may have changed anything: doubt included."""
+    return any(has_changed(step, state.steps[step.id]) for step in plan.steps)
+
+
+def has_changed_after(plan: Plan, state: RunState) -> bool:
+    """Whether the run changed something after the step that its rollback starts from."""
+    way_back = plan.on_failure
+    if way_back is None or not has_passed(plan, state, way_back.after):
+        return False
+    return has_changed_anything(plan, state)
+
+
 def facts(plan: Plan, state: RunState) -> dict[str, StepFacts]:
     """What a rollback of this run must know of its steps."""
     return {
@@ -138,6 +151,20 @@ def is_rollback_due(plan: Plan, state: RunState) -> bool:
     if failed_step(plan, state) is None:
         return False
     return has_passed(plan, state, way_back.after)
+
+
+def is_consent_due(plan: Plan, state: RunState) -> bool:
+    """Whether a person must say if a failure after a long interruption rolls back."""
+    way_back = plan.on_failure
+    if way_back is None or state.consent is not None or state.phase is not Phase.DRIVING:
+        return False
+    return is_rollback_due(plan, state) and state.interrupted_s > way_back.stale_after_s
+
+
+def consent_question(state: RunState) -> str:
+    """What that person is asked."""
+    minutes = round(state.interrupted_s / 60)
+    return f"interrupted for {minutes} minutes since its backup: roll back all the same?"
 
 
 def has_passed(plan: Plan, state: RunState, step_id: str) -> bool:

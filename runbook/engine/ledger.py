@@ -10,13 +10,16 @@ from runbook.core.events import Event, Outcome, PlanAmended, RunFinished, RunSta
 from runbook.core.journal import Batch, Journal, RunFilter, RunSummary
 from runbook.core.machine import IllegalEvent, apply, fold
 from runbook.core.plan import JsonObject, OnFailure, Plan
-from runbook.core.state import Phase, RunState, Status, facts, failed_step
-from runbook.engine.standing import (
-    Standing,
+from runbook.core.state import (
+    Phase,
+    RunState,
+    Status,
+    facts,
+    failed_step,
     has_changed_after,
     has_changed_anything,
-    standing,
 )
+from runbook.engine.standing import Standing, standing
 from runbook.errors import (
     AmendmentRefused,
     ClaimHeld,

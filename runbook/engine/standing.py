@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from runbook.core.events import Outcome, Trigger
 from runbook.core.plan import Plan
-from runbook.core.state import Phase, RunState, has_changed, has_passed, is_in_doubt
+from runbook.core.state import Phase, RunState, has_changed_anything, is_in_doubt
 
 STALE_AFTER_S = 900.0
 """A run interrupted for longer than this before it changed anything is begun anew."""
@@ -21,13 +21,8 @@ class Standing(StrEnum):
     """Only its resume, its rollback and its abort may proceed."""
 
 
-def has_changed_anything(plan: Plan, state: RunState) -> bool:
-    """Whether any step of the run may have changed anything, doubt included."""
-    return any(has_changed(step, state.steps[step.id]) for step in plan.steps)
-
-
 def standing(plan: Plan, state: RunState) -> Standing:
-    """How a run stands (execution.md, promise 8).
+    """How a run stands.
 
     A run that is handed over is finished here: its rollback stands in its place.
     """
@@ -54,11 +49,3 @@ def is_stale(plan: Plan, state: RunState, at: datetime) -> bool:
     gap_s = state.interrupted_s + (at - state.at).total_seconds()
     is_bound = state.undone is not None or any(now.approvers for now in state.steps.values())
     return gap_s > STALE_AFTER_S and not is_bound and not has_changed_anything(plan, state)
-
-
-def has_changed_after(plan: Plan, state: RunState) -> bool:
-    """Whether the run changed something after the step that its rollback starts from."""
-    way_back = plan.on_failure
-    if way_back is None or not has_passed(plan, state, way_back.after):
-        return False
-    return has_changed_anything(plan, state)

@@ -125,7 +125,8 @@ def event_line(run_id: str, seq: int, event: Event) -> str:
     content = {
         field.name: _plain(getattr(event, field.name))
         for field in fields(event)
-        if not (isinstance(event, RunStarted) and field.name in ("plan", "run_id", "undone"))
+        if field.name != "plan"
+        and not (isinstance(event, RunStarted) and field.name in ("run_id", "undone"))
     }
     if isinstance(event, RunStarted):
         content["runbook"] = event.plan.runbook

@@ -1,4 +1,4 @@
-"""How a run that nobody drives any more stands, in one word and one exit status (execution.md)."""
+"""How a run that nobody drives any more stands, in one word and one exit status."""
 
 from enum import StrEnum
 
@@ -8,9 +8,9 @@ from runbook.core.state import (
     Phase,
     RunState,
     Status,
-    has_changed,
+    has_changed_anything,
+    is_consent_due,
     is_in_doubt,
-    is_rollback_due,
 )
 from runbook.errors import ExitStatus, error_classes
 
@@ -56,13 +56,6 @@ def end_of(plan: Plan, state: RunState, rollback: "tuple[Plan, RunState] | None"
             return _end_of_unfinished(plan, state)
 
 
-def is_consent_due(plan: Plan, state: RunState) -> bool:
-    """Whether a person must say if a failure after a long interruption rolls back."""
-    if state.consent is not None or plan.on_failure is None or state.phase is not Phase.DRIVING:
-        return False
-    return is_rollback_due(plan, state) and (state.interrupted_s > plan.on_failure.stale_after_s)
-
-
 def _end_of_unfinished(plan: Plan, state: RunState) -> End:
     statuses = {now.status for now in state.steps.values()}
     if state.phase is Phase.STOPPING:
@@ -81,7 +74,7 @@ def exit_status(
 
     `signal` ended the driving; `is_unwritable`: the journal could not be written.
     """
-    is_changed = any(has_changed(step, state.steps[step.id]) for step in plan.steps)
+    is_changed = has_changed_anything(plan, state)
     is_rollback_of_failure = state.trigger is Trigger.FAILURE
     if is_unwritable:
         is_serious = is_changed or state.undone is not None

@@ -28,12 +28,16 @@ from runbook.core.state import (
     RunState,
     Status,
     StepState,
+    consent_question,
     failed_step,
     has_changed,
+    has_changed_after,
+    has_changed_anything,
+    is_consent_due,
     is_in_doubt,
 )
 from runbook.errors import ExitStatus
-from runbook.report.ending import End, end_of, is_consent_due
+from runbook.report.ending import End, end_of
 from runbook.report.world import describe_world
 
 
@@ -144,7 +148,7 @@ def view_run(
     first, last = run.events[0], run.events[-1]
     assert isinstance(first, RunStarted)
     end = end_of(plan, state, (rollback.plan, rollback.state) if rollback else None)
-    undone_changed = undone is not None and _is_changed(undone)
+    undone_changed = undone is not None and has_changed_anything(undone.plan, undone.state)
     return RunView(
         id=state.run_id,
         runbook=plan.runbook,
@@ -165,8 +169,8 @@ def view_run(
         failed=_failed(run, steps),
         waiting=tuple(_waiting(plan, state)) if state.phase is Phase.DRIVING else (),
         undone=view_run(undone) if undone else None,
-        is_changed=_is_changed(run) or undone_changed,
-        can_roll_back=_can_roll_back(run),
+        is_changed=has_changed_anything(plan, state) or undone_changed,
+        can_roll_back=plan.undoes is None and has_changed_after(plan, state),
         world=_world(run, undone, end),
     )
 
@@ -176,18 +180,6 @@ def _world(run: Recording, undone: Recording | None, end: End) -> tuple[str, ...
         return ("the system is as before",)
     past = (undone.plan, undone.state) if undone else None
     return describe_world((run.plan, run.state), undone=past)
-
-
-def _is_changed(run: Recording) -> bool:
-    return any(has_changed(step, run.state.steps[step.id]) for step in run.plan.steps)
-
-
-def _can_roll_back(run: Recording) -> bool:
-    way_back = run.plan.on_failure
-    if way_back is None or run.plan.undoes is not None:
-        return False
-    after = run.state.steps[way_back.after].status
-    return after in (Status.SUCCEEDED, Status.SKIPPED) and _is_changed(run)
 
 
 def _failed(run: Recording, steps: Sequence[StepView]) -> StepView | None:
@@ -216,8 +208,7 @@ def _waiting(plan: Plan, state: RunState) -> list[Waiting]:
             )
     failed = failed_step(plan, state)
     if failed and is_consent_due(plan, state):
-        minutes = round(state.interrupted_s / 60)
-        question = f"it was interrupted for {minutes} minutes since its backup: roll back?"
+        question = consent_question(state)
         found.append(Waiting(step=failed.id, kind=failed.kind, question=question, is_doubt=False))
     return found
 
