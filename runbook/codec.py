@@ -1,10 +1,9 @@
-"""Event and Plan <-> JSON: the wire form in which they are persisted, by the types of the core.
+"""Events, with the plans in them, <-> JSON: the wire form in which they are persisted.
 
 Wire forms are versioned and append-only: a field that is added gets a default, and an event that
 was ever written stays readable. No secret passes.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +15,6 @@ from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from runbook.core.events import Event
-from runbook.core.plan import Plan
 from runbook.errors import Bug, JournalUnreadable
 from runbook.secret import Secret
 
@@ -28,7 +26,6 @@ EVENT_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Ev
 """Every event by the name that it is persisted under."""
 EVENT_VERSIONS: dict[str, int] = dict.fromkeys(EVENT_KINDS, 1)
 """The version that is written today of each; all versions up to it are read."""
-PLAN_VERSION = 1
 _NEWER_HINT = "use the version of runbook that wrote it, or a newer one"
 
 
@@ -50,27 +47,6 @@ def decode_event(text: str) -> Event:
         raise JournalUnreadable(f"there is no event of the kind `{kind}`", hint=_NEWER_HINT)
     _check_version(wire.pop("v", None), EVENT_VERSIONS[kind], f"event `{kind}`")
     return cast(Event, _decode_fields(EVENT_KINDS[kind], wire, kind))
-
-
-def encode_plan(plan: Plan) -> str:
-    """Canonical JSON of a plan."""
-    return _dump({"v": PLAN_VERSION, **_encode_fields(plan, "plan")})
-
-
-def decode_plan(text: str) -> Plan:
-    """The plan of that JSON.
-
-    Raises:
-        JournalUnreadable: it is not one that this version of the program knows.
-    """
-    wire = _load(text)
-    _check_version(wire.pop("v", None), PLAN_VERSION, "plan")
-    return _decode_fields(Plan, wire, "plan")
-
-
-def plan_digest(plan: Plan) -> str:
-    """Hex sha256 of a plan's wire form: the same exactly for equal plans."""
-    return hashlib.sha256(encode_plan(plan).encode()).hexdigest()
 
 
 # ASCII, so that text which is not UTF-8 (a file's name) survives as lone surrogates.

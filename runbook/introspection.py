@@ -57,7 +57,7 @@ def nested_models(annotation: Any) -> "list[type[BaseModel]]":
 def _has_rules(model: type[BaseModel]) -> bool:
     """Whether a model refuses more than its schema does.
 
-    One that states rules in its schema (see `rules` in kinds.py) states all of them there. A
+    One that states rules in its schema (see field_rules.py) states all of them there. A
     validator that runs before all others fills in, and refuses nothing.
     """
     extra = model.model_config.get("json_schema_extra")

@@ -83,18 +83,12 @@ def parse_facts(facts: Mapping[str, Any]) -> KindFacts:
     else:
         parsed = EffectFrom(effect["field"], Effect(effect["default"]))
     uses = (ResourceUse(path=tuple(u["path"]), types=tuple(u["types"])) for u in facts["resources"])
-    return KindFacts(
-        effect=parsed,
-        rerun=Rerun(facts["rerun"]) if facts["rerun"] else None,
-        holds=facts["holds"],
-        backs_up=facts["backs_up"],
-        destroys=facts["destroys"],
-        pins=tuple(facts["pins"]),
-        timeout_s=facts["timeout_s"],
-        retry_forbidden=facts["retry_forbidden"],
-        outputs=tuple(facts["outputs"]),
-        asked_for=facts["asked_for"],
-        resources=tuple(uses),
-        secrets=tuple(tuple(path) for path in facts["secrets"]),
-        has_rules=facts["has_rules"],
-    )
+    read = {
+        "effect": parsed,
+        "rerun": Rerun(facts["rerun"]) if facts["rerun"] else None,
+        "pins": tuple(facts["pins"]),
+        "outputs": tuple(facts["outputs"]),
+        "resources": tuple(uses),
+        "secrets": tuple(tuple(path) for path in facts["secrets"]),
+    }
+    return KindFacts(**{**facts, **read})

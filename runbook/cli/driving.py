@@ -81,7 +81,7 @@ def drive(
 def conclude(options: Options, app: App, ending: Ending) -> ExitStatus:
     """Print the end of a run, in the form that was asked for; its exit status."""
     status = exit_status(
-        ending.plan, ending.state, signal=ending.signal, is_unwritable=ending.error is not None
+        ending.plan, ending.state, signal=ending.signal, is_cut_short=ending.error is not None
     )
     run = app.ledger.recorded(ending.run_id)
     view = view_run(

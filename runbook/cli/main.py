@@ -25,7 +25,7 @@ COMMANDS = {
     "graph": "Draw a runbook with its rollback, as Mermaid or SVG.",
     "schema": "Print a JSON Schema of the language.",
     "steps": "Explain the step kinds.",
-    "demo": "Deploy, watch it fail, roll back and resume, in a throw-away workspace.",
+    "demo": "Deploy a sample shop in a throw-away workspace, or watch it fail and roll back.",
 }
 """Every command with its line in `--help`; `runbook.cli.<name>.<name>` is the command itself."""
 

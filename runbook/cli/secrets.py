@@ -6,11 +6,10 @@ import click
 
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.cli.validate import find_runbooks
-from runbook.core.plan import JsonObject, PlannedSecret
+from runbook.core.plan import SENSITIVE_INPUT, JsonObject, PlannedSecret
 from runbook.errors import ExitStatus, SecretMissing
 from runbook.language.checking import read_valid
 from runbook.language.compile import planned_secrets
-from runbook.language.inputs import SENSITIVE_INPUT
 from runbook.registry import discover
 from runbook.report.table import columns
 from runbook.tools.secret_sources import fetch_secret

@@ -11,6 +11,8 @@ from zlib import crc32
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 JsonObject = dict[str, Json]
+SENSITIVE_INPUT = "input:"
+"""Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
 
 
 class Effect(StrEnum):

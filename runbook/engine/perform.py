@@ -112,7 +112,7 @@ class Attempt:
         return self._succeeded(result, changed=self.step.effect is not Effect.READS)
 
     def _settle(self) -> AttemptEnd:
-        """In the order of execution.md, promise 4: adopt, wait, else what the kind says."""
+        """In this order: adopt its end, wait for it, else as the kind says."""
         calls = sorted(self.context.scratch.glob("call-*"))
         found = [call for call in map(Supervised.find, calls) if call]
         if self.kind.adopts and found:

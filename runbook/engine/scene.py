@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from runbook.core.plan import Json, Plan, PlannedResource, PlannedStep
+from runbook.core.plan import SENSITIVE_INPUT, Json, Plan, PlannedResource, PlannedStep
 from runbook.core.state import RunState, Status, StepState, has_changed
 from runbook.errors import ParametersInvalid, SecretMissing
 from runbook.kinds import CompletedStep, PlanStep, Spec, UndoneRun
@@ -20,8 +20,6 @@ from runbook.secret import Secret
 from runbook.tools.secret_sources import fetch_secret
 
 _UNBEGUN = StepState()
-SENSITIVE_INPUT = "input:"
-"""Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
 
 
 class Evaluator(Protocol):
@@ -91,7 +89,7 @@ class Scene:
         return (*self.secrets.values(), *undone)
 
     def scope(self, state: RunState) -> dict[str, object]:
-        """What an expression may name (language.md, Values)."""
+        """What an expression may name."""
         scope: dict[str, object] = {
             "inputs": self.plan.inputs | self._sensitive_inputs(),
             "env": {"name": self.plan.environment, "protected": self.plan.is_protected},

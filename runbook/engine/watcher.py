@@ -50,4 +50,4 @@ class Ending:
     signal: str | None = None
     """The signal that ended the driving, if one did."""
     error: RunbookError | None = None
-    """What kept the journal from being written, if anything did."""
+    """What cut the driving short, if anything did: such as a journal that cannot be written."""

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from runbook.core.plan import (
+    SENSITIVE_INPUT,
     Json,
     JsonObject,
     OnFailure,
@@ -27,7 +28,7 @@ from runbook.language.effects import (
 )
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator
-from runbook.language.inputs import SENSITIVE_INPUT, declared_defaults
+from runbook.language.inputs import declared_defaults
 from runbook.language.known_values import check_known_values
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval

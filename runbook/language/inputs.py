@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping
 from shlex import quote
 from typing import Any
 
-from runbook.core.plan import Json, JsonObject, Plan
+from runbook.core.plan import SENSITIVE_INPUT, Json, JsonObject, Plan
 from runbook.errors import InputError
 from runbook.language.diagnostics import count, did_you_mean, one_of
 from runbook.language.patterns import matches
 from runbook.secret import Secret
 from runbook.units import parse_duration_s, parse_fraction, parse_size_bytes
 
-SENSITIVE_INPUT = "input:"
-"""Prefix, among a plan's secrets, of the inputs that are declared `sensitive`."""
 INPUT_TYPES = (
     *("string", "integer", "number", "fraction", "boolean"),
     *("duration", "bytes", "choice", "path", "url"),

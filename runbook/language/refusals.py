@@ -1,6 +1,6 @@
 """What only a kind's own type can refuse: rules that it does not state in its schema.
 
-Loads pydantic and the kind; compile.py comes here only where a document uses such a kind.
+Loads pydantic and the kind; checking.py comes here only where a document uses such a kind.
 """
 
 from collections.abc import Mapping

@@ -129,7 +129,7 @@ def _value(error: "ValidationError") -> Any:
 
 
 def _stated_rule(error: "ValidationError") -> str | None:
-    """What people are told where a kind's own rule refuses; see `rule` in kinds.py."""
+    """What people are told where a kind's own rule refuses; see field_rules.py."""
     schema = error.schema if isinstance(error.schema, dict) else {}
     return schema.get("x-message")
 

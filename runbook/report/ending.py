@@ -68,15 +68,15 @@ def _end_of_unfinished(plan: Plan, state: RunState) -> End:
 
 
 def exit_status(
-    plan: Plan, state: RunState, *, signal: str | None = None, is_unwritable: bool = False
+    plan: Plan, state: RunState, *, signal: str | None = None, is_cut_short: bool = False
 ) -> ExitStatus:
     """The exit status of the process that left a run in this state.
 
-    `signal` ended the driving; `is_unwritable`: the journal could not be written.
+    `signal` ended the driving; `is_cut_short`: by an error that is no step's.
     """
     is_changed = has_changed_anything(plan, state)
     is_rollback_of_failure = state.trigger is Trigger.FAILURE
-    if is_unwritable:
+    if is_cut_short:
         is_serious = is_changed or state.undone is not None
         return ExitStatus.ROLLBACK_FAILED if is_serious else ExitStatus.UNFIT
     if state.outcome is Outcome.SUCCEEDED:

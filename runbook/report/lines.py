@@ -160,7 +160,7 @@ def _note(plan: Plan, event: StepSucceeded) -> str:
 
 
 def _passed_over(outputs: JsonObject) -> str:
-    """What fails and does not count: shown all the same (execution.md, Thresholds)."""
+    """What fails and does not count: shown all the same."""
     broken, results = outputs.get("broken"), outputs.get("results")
     if isinstance(broken, dict) and broken:
         return f"broken already: {len(broken)} of what is checked later"

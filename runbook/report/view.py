@@ -108,6 +108,7 @@ class RunView:
     """What the process that drove it left with; absent: not asked of a process."""
     signal: str | None
     error: str | None
+    """What cut its driving short, if anything did."""
     """What kept the journal from being written."""
     note: str
     """Why it was aborted."""

@@ -27,7 +27,7 @@ HOW_TO_READ = (
     "itself). buckets/NAME/objects.jsonl has one object of a bucket a line, with its headers, "
     "metadata and tags; its content is buckets/NAME/objects/SHA256, or, where there is a "
     "`version_id`, that version of it on the server. "
-    "`commit` is the git commit that was checked out; a patch beside it goes on by `git apply`. "
+    "`commit` is the git commit that was checked out. "
     "`absent: true` means that there was nothing yet. manifest.json itself is checked "
     "by `sha256sum -c manifest.json.sha256`."
 )
@@ -175,7 +175,7 @@ class CommitEntry(BaseModel):
     """Full sha; absent: there was none yet."""
     branch: str | None = None
     patch: Artefact | None = None
-    """What was changed in the work tree and not committed."""
+    """Stands, as null, in what earlier versions have sealed."""
 
 
 class ImageEntry(BaseModel):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runbook.errors import CommandFailed, Unfit
 from runbook.kinds import Context
+from runbook.restore.point import replaced_dir
 from runbook.tools import files, git
 from runbook.tools.process import Command
 
@@ -142,7 +143,7 @@ def _left(path: Path, commit: str, names: list[str]) -> frozenset[str]:
 
 def keep(path: Path, head: str | None, lost: Losses, ctx: Context) -> Path:
     """Copy aside what would be lost; durable on return."""
-    place = ctx.state_dir / "replaced" / ctx.operation / f"git-{ctx.attempt}"
+    place = replaced_dir(ctx.state_dir, ctx.operation) / f"git-{ctx.attempt}"
     shutil.rmtree(place, ignore_errors=True)
     files.make_directories(place)
     manifest = _Manifest(

@@ -229,7 +229,7 @@ def _awaited(found: Mapping[str, Service], layer: Sequence[str]) -> list[str]:
 def _repair_names(client: "DockerClient", stack: Compose, ctx: Context) -> None:
     """Give back the names that a Compose which was killed while it replaced a container has taken.
 
-    Left alone, the container would keep the odd name for ever (research/backup.md, section 8).
+    Left alone, the container would keep the odd name for ever.
     """
     there = docker.containers(client, stack.project)
     taken = {container.name for container in there}

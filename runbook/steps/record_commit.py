@@ -35,8 +35,6 @@ class RecordedCommit(Outputs):
     """Full sha of HEAD; absent where there is no work tree, or no commit in it, yet."""
     branch: str | None
     """The branch that is checked out; absent where HEAD is detached."""
-    patch: str | None = None
-    """Always absent: changes are saved by the step that would lose them."""
 
 
 def _run(spec: RecordCommit, ctx: Context) -> RecordedCommit:

@@ -34,7 +34,6 @@ from runbook.restore.manifest import (
 )
 from runbook.restore.point import (
     RestorePoint,
-    artefact_of,
     artefact_problems,
     find_sealed,
     point_id,
@@ -122,7 +121,7 @@ def _manifest(spec: SealRestorePoint, staging: Path, ctx: Context) -> Manifest:
         volumes=_entries(VolumeEntry, "snapshot_volume", steps),
         images=_entries(StackImages, "snapshot_images", steps),
         buckets=_entries(BucketEntry, "backup_bucket", steps),
-        commits=[_commit(step, staging) for step in steps if step.kind == "record_commit"],
+        commits=[_commit(step) for step in steps if step.kind == "record_commit"],
     )
 
 
@@ -143,16 +142,12 @@ def _since_last_seal(completed: Sequence[CompletedStep]) -> list[CompletedStep]:
     return steps
 
 
-def _commit(step: CompletedStep, staging: Path) -> CommitEntry:
-    patch = _text(step.outputs.get("patch"))
-    with disk_errors("sealing the restore point", changed=False):
-        artefact = artefact_of(staging, patch) if patch else None
+def _commit(step: CompletedStep) -> CommitEntry:
     return CommitEntry(
         repository=_text(step.outputs.get("repository")) or "",
         location=_text(step.outputs.get("path")) or "",
         commit=_text(step.outputs.get("commit")),
         branch=_text(step.outputs.get("branch")),
-        patch=artefact,
     )
 
 

@@ -110,11 +110,6 @@ def find_running(
         return _alive(_read(files.record))
 
 
-def was_started(state_dir: Path, project: str, name: str) -> bool:
-    """Whether a process of that resource was ever started here."""
-    return _files(state_dir, project, name).lock.exists()
-
-
 def is_recorded(state_dir: Path, project: str, name: str) -> bool:
     """Whether something is left to stop, or may be: `stop` forgets a process last of all."""
     return _files(state_dir, project, name).record.exists()

@@ -1,4 +1,4 @@
-"""What execution.md promises, over thousands of simulated runs with every mishap there is."""
+"""What resuming promises, over thousands of simulated runs with every mishap there is."""
 
 import os
 import subprocess

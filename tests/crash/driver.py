@@ -111,7 +111,7 @@ def perform(order: Order) -> int:
     if ending is None:
         return 0
     return exit_status(
-        ending.plan, ending.state, signal=ending.signal, is_unwritable=ending.error is not None
+        ending.plan, ending.state, signal=ending.signal, is_cut_short=ending.error is not None
     )
 
 

@@ -54,7 +54,7 @@ def end(
 ) -> tuple[str, ExitStatus]:
     """The end of a story as text, and its exit status."""
     run = story.recording()
-    status = exit_status(run.plan, run.state, signal=signal, is_unwritable=error is not None)
+    status = exit_status(run.plan, run.state, signal=signal, is_cut_short=error is not None)
     view = view_run(
         run,
         undone=undone.recording() if undone else None,

@@ -1,4 +1,4 @@
-"""The table of exit statuses of execution.md, but for 20, one scenario a row, by real processes."""
+"""Every exit status that a command gives, one scenario each, by real processes."""
 
 import shutil
 import signal

@@ -20,7 +20,7 @@ def completed(kind: str, outputs: JsonObject) -> CompletedStep:
 def test_the_manifest_says_all_that_a_person_needs(shop: Any) -> None:
     shop.fill(rows=20)
     commit: JsonObject = {"repository": "code", "path": "/srv/shop", "commit": "a" * 40}
-    shop.deployed.append(completed("record_commit", {**commit, "branch": None, "patch": None}))
+    shop.deployed.append(completed("record_commit", {**commit, "branch": None}))
 
     sealed = shop.back_up()
 
@@ -41,20 +41,6 @@ def test_the_manifest_says_all_that_a_person_needs(shop: Any) -> None:
     ]
     private = [directory, directory / "databases", stored, directory / "manifest.json"]
     assert all(path.stat().st_mode & 0o077 == 0 for path in private)
-
-
-def test_a_saved_patch_is_part_of_it(shop: Any) -> None:
-    ctx = shop.deploy_context("seal")
-    patch = staging_dir(ctx.state_dir, ctx.run_id) / "git" / "code.patch"
-    patch.parent.mkdir(parents=True)
-    patch.write_bytes(b"diff")
-    outputs: JsonObject = {"repository": "code", "path": "/srv", "patch": "git/code.patch"}
-    shop.deployed.append(completed("record_commit", {**outputs, "commit": "a" * 40}))
-
-    sealed = shop.step("seal_restore_point", shop.deploy_context("seal"))
-
-    assert (Path(sealed.path) / "git" / "code.patch").read_bytes() == b"diff"
-    assert sealed.size_bytes == 4
 
 
 def test_before_anything_exists_all_is_recorded_as_absent(shop: Any) -> None:
