@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from runbook.core.plan import Effect
-from runbook.errors import CommandFailed, StepError, StepStopped, TimedOut
+from runbook.errors import CommandFailed, StepError
 from runbook.kinds import (
     Context,
     Done,
@@ -26,8 +26,10 @@ from runbook.kinds import (
 )
 from runbook.resources import Compose, Database, PossiblySecret
 from runbook.restore.databases import way_of
+from runbook.steps._engine import over_restarts
 from runbook.tools import compose, docker
-from runbook.tools.containers import log_tail
+from runbook.tools.containers import last_lines, printed, stop_for_good
+from runbook.tools.halted import RUNS
 from runbook.tools.process import Command
 
 if TYPE_CHECKING:
@@ -76,29 +78,24 @@ class RunEnded(Outputs):
 
 def _run(spec: ComposeRun, ctx: Context) -> Result[RunEnded]:
     name = _name(spec, ctx)
-    before = _state(spec, ctx)
-    recorded = (ctx.progress or {}).get("before")
-    if isinstance(recorded, str):
-        before = recorded
-    elif before is not None:
-        ctx.record_progress({"before": before})
-    with docker.engine() as client:
-        try:
+    before = _before(spec, ctx)
+    try:
+        with docker.engine() as client:
             container = _find(client, name) or _started(client, spec, name, ctx)
             if container.status == "created":
                 container.start()
-            code = _follow(container, ctx)
-        except (TimedOut, StepStopped):
-            _stop(client, name, ctx)
-            raise
-        if code != 0:
-            raise CommandFailed(
-                f"`{_title(spec)}` ended with exit code {code}, expected 0",
-                where=f"service `{spec.service}`",
-                output_tail=log_tail(container),
-            )
-        changed = before is None or _state(spec, ctx) != before
-        return Result(RunEnded(exit_code=0, container=name), changed)
+        code, tail = _follow(name, ctx)
+    except StepError as error:
+        if error.changed:
+            _stop(name, ctx)
+        raise
+    if code != 0:
+        raise CommandFailed(
+            f"`{_title(spec)}` ended with exit code {code}, expected 0",
+            where=f"service `{spec.service}`",
+            output_tail=tail,
+        )
+    return Result(RunEnded(exit_code=0, container=name), _has_changed(spec, ctx, before))
 
 
 def _started(client: "DockerClient", spec: ComposeRun, name: str, ctx: Context) -> "Container":
@@ -114,10 +111,7 @@ def _started(client: "DockerClient", spec: ComposeRun, name: str, ctx: Context) 
     told = ctx.run(_start(spec, name))
     container = _find(client, name)
     if container is None and told.exit_code == 0:
-        raise StepError(
-            f"container `{name}` is gone: nothing tells how the command in it has ended",
-            is_retryable=False,
-        )
+        raise _gone(name)
     if container is None or container.status == "created":
         raise CommandFailed(
             f"Compose could not start a container of `{spec.service}`",
@@ -147,11 +141,16 @@ def _find(client: "DockerClient", name: str) -> "Container | None":
         return None
 
 
+def _gone(name: str) -> StepError:
+    message = f"container `{name}` is gone: nothing tells how the command in it has ended"
+    return StepError(message, is_retryable=False)
+
+
 def _remove_older(client: "DockerClient", spec: ComposeRun, ctx: Context) -> None:
     """Remove what earlier attempts, and earlier runs, have left; none of them may still run."""
     for container in docker.containers(client, spec.stack.project, spec.service, one_off=True):
         is_ours = _MARK in (container.name or "")
-        if is_ours and container.status not in ("created", "exited", "dead"):
+        if is_ours and container.status in RUNS:
             raise StepError(
                 f"`{container.name}`, of an earlier attempt, still runs",
                 hint=f"docker wait {container.name}",
@@ -162,29 +161,62 @@ def _remove_older(client: "DockerClient", spec: ComposeRun, ctx: Context) -> Non
             container.remove(v=True)
 
 
-def _follow(container: "Container", ctx: Context) -> int:
-    """Log what it prints, until its end; its exit code."""
-    seen_bytes = 0
-    while True:
-        container.reload()
-        is_over = container.status in ("exited", "dead")
-        printed: bytes = container.logs()
-        whole = len(printed) if is_over else printed.rfind(b"\n") + 1
-        if whole > seen_bytes:
-            ctx.log(printed[seen_bytes:whole].decode("utf-8", "replace").rstrip("\n"))
-            seen_bytes = whole
-        if is_over:
-            return int(container.attrs["State"]["ExitCode"])
-        # The engine gives all that was printed each time.
-        ctx.sleep(_POLL_S + len(printed) / _BYTES_A_SECOND)
+def _follow(name: str, ctx: Context) -> tuple[int, tuple[str, ...]]:
+    """Log what it prints, until its end; its exit code, and its last lines."""
+    logged = 0
+
+    def follow(client: "DockerClient") -> tuple[int, tuple[str, ...]]:
+        nonlocal logged
+        while True:
+            container = _find(client, name)
+            if container is None:
+                raise _gone(name)
+            is_over = container.status not in RUNS
+            told = printed(container)
+            whole = len(told) if is_over else told.rfind(b"\n") + 1
+            if whole > logged:
+                ctx.log(told[logged:whole].decode("utf-8", "replace").rstrip("\n"))
+                logged = whole
+            if is_over:
+                return int(container.attrs["State"]["ExitCode"]), last_lines(told)
+            # The engine gives all that was printed each time.
+            ctx.sleep(_POLL_S + len(told) / _BYTES_A_SECOND)
+
+    return over_restarts(follow, ctx, within_s=ctx.remaining_s())
 
 
-def _stop(client: "DockerClient", name: str, ctx: Context) -> None:
+def _stop(name: str, ctx: Context) -> None:
     """Stop the container: who gave up the command must not have it go on behind their back."""
-    container = _find(client, name)
-    if container is not None and container.status not in ("created", "exited", "dead"):
-        container.stop()
-        ctx.log(f"stopped container `{name}` before its end")
+    try:
+        with docker.engine() as client:
+            container = _find(client, name)
+            if container is not None and container.status in RUNS:
+                stop_for_good(client, str(container.id), grace_s=None, log=ctx.log)
+                ctx.log(f"stopped container `{name}` before its end")
+    except StepError as error:
+        ctx.log(f"container `{name}` may still run: {error.message}; docker stop {name}")
+
+
+def _before(spec: ComposeRun, ctx: Context) -> str | None:
+    """The database as it was before the first attempt; None: nobody asks."""
+    recorded = (ctx.progress or {}).get("before")
+    if isinstance(recorded, str):
+        return recorded
+    before = _state(spec, ctx)
+    if before is not None:
+        ctx.record_progress({"before": before})
+    return before
+
+
+def _has_changed(spec: ComposeRun, ctx: Context, before: object) -> bool:
+    """Whether a command that ended well has changed the database; in doubt it has."""
+    if before is None:
+        return True
+    try:
+        return _state(spec, ctx) != before
+    except StepError as error:
+        ctx.log(f"whether the database has changed cannot be told: {error.message}")
+        return True
 
 
 def _state(spec: ComposeRun, ctx: Context) -> str | None:
@@ -199,11 +231,10 @@ def _probe(spec: ComposeRun, ctx: Context) -> ProbeResult[RunEnded]:
             return NotDone(f"there is no container `{name}`")
         if container.status == "created":
             return NotDone(f"container `{name}` was never started")
-        code = _follow(container, ctx)
+    code, _ = _follow(name, ctx)
     if code != 0:
         return HalfDone(f"container `{name}` ended with exit code {code}")
-    before = (ctx.progress or {}).get("before")
-    changed = before is None or _state(spec, ctx) != before
+    changed = _has_changed(spec, ctx, (ctx.progress or {}).get("before"))
     outputs = RunEnded(exit_code=0, container=name)
     return Done(outputs, f"container `{name}` ended with exit code 0", changed=changed)
 

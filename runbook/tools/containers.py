@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -115,10 +115,25 @@ def execute(
     return None
 
 
+def printed(container: "Container", *, tail: Literal["all"] | int = "all") -> bytes:
+    """What a container has printed; nothing where it is gone, or its logging driver keeps none."""
+    from docker.errors import APIError
+
+    try:
+        told: bytes = container.logs(tail=tail)
+    except APIError:
+        return b""
+    return told
+
+
+def last_lines(told: bytes, lines: int = 10) -> tuple[str, ...]:
+    """The end of what was printed."""
+    return tuple(told.decode("utf-8", "replace").splitlines()[-lines:])
+
+
 def log_tail(container: "Container", lines: int = 10) -> tuple[str, ...]:
     """The last lines that a container has printed."""
-    printed: bytes = container.logs(tail=lines)
-    return tuple(printed.decode("utf-8", "replace").splitlines())
+    return last_lines(printed(container, tail=lines), lines)
 
 
 # --- stopping and starting ------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tests.conftest import Eventually, is_ci
 from tests.real import ground
 from tests.real.own_engine import own_engine
 from tests.real.postgres_shop import make_shop, server, shop
+from tests.real.relay import relay
 from tests.real.shop import HAS_FAILED, deployed_shop, idle_shops, new_shop
 from tests.steps.conftest import MakeContext, full_disk, make_context, run_and_kill
 
@@ -27,6 +28,7 @@ __all__ = [
     "make_shop",
     "new_shop",
     "own_engine",
+    "relay",
     "run_and_kill",
     "server",
     "shop",

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from runbook.errors import StepError, TimedOut
+from runbook.errors import CommandFailed, StepError, TimedOut
 from runbook.kinds import Done, HalfDone, NotDone, Result
+from runbook.resources import Sqlite
 from runbook.secret import Secret
 from runbook.steps import compose_down, compose_run, compose_stop, compose_up
 from runbook.steps.compose_down import ComposeDown
@@ -16,6 +17,7 @@ from runbook.steps.compose_stop import ComposeStop
 from runbook.steps.compose_up import ComposeUp
 from runbook.tools.process import Command
 from tests.real.conftest import MakeStack, Stack
+from tests.real.relay import Relay
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -353,14 +355,14 @@ def name_for(stack: Stack, context: Any) -> str:
     return f"{stack.project}-web-rb-{context.operation}-{context.attempt}"
 
 
-def create(stack: Stack, name: str, script: str) -> None:
+def create(stack: Stack, name: str, script: str, *words: str) -> None:
     """What a Compose that was killed between creating and starting leaves."""
     labels = [
         f"com.docker.compose.project={stack.project}",
         "com.docker.compose.service=web",
         "com.docker.compose.oneoff=True",
     ]
-    given = [word for label in labels for word in ("--label", label)]
+    given = [*words, *(word for label in labels for word in ("--label", label))]
     stack.docker("create", "--name", name, *given, "runbook-test/python:1", "sh", "-c", script)
 
 
@@ -466,3 +468,72 @@ def test_a_command_that_ended_well_is_done_although_the_stack_is_gone(
     found = compose_run.STEP.probe and compose_run.STEP.probe(spec, context)
 
     assert isinstance(found, Done)
+
+
+def test_a_command_that_ended_well_counts_as_a_change_where_its_database_cannot_be_asked(
+    make_stack: MakeStack,
+) -> None:
+    stack = stack_of(make_stack)
+    context = stack.context(step_id="migrate")
+    database = Sqlite(name="db", path=stack.root / "shop.db")
+    spec = one_off(stack, "").model_copy(update={"changes": database})
+    script = "echo no database any more > /here/shop.db"
+    create(stack, name_for(stack, context), script, "--volume", f"{stack.root}:/here")
+
+    result = compose_run.STEP.run(spec, context)
+    found = compose_run.STEP.probe and compose_run.STEP.probe(spec, context)
+
+    assert isinstance(result, Result)
+    assert result.changed
+    assert isinstance(found, Done)
+    assert found.changed
+
+
+def test_a_command_whose_log_nobody_keeps_is_followed_to_its_end(make_stack: MakeStack) -> None:
+    stack = stack_of(make_stack)
+    context = stack.context(step_id="migrate")
+    create(stack, name_for(stack, context), "sleep 1; exit 3", "--log-driver", "none")
+
+    with pytest.raises(CommandFailed) as caught:
+        compose_run.STEP.run(one_off(stack, ""), context)
+
+    assert "exit code 3" in caught.value.message
+
+
+def test_a_command_whose_container_is_removed_at_its_end_is_not_run_again(
+    make_stack: MakeStack,
+) -> None:
+    stack = stack_of(make_stack)
+    context = stack.context(step_id="migrate")
+    create(stack, name_for(stack, context), "echo began; sleep 1")
+    context.log = lambda _: stack.docker("rm", "-f", name_for(stack, context))
+
+    with pytest.raises(StepError) as caught:
+        compose_run.STEP.run(one_off(stack, ""), context)
+
+    assert "is gone" in caught.value.message
+    assert not caught.value.is_retryable
+
+
+# --- an engine that is away for a while -----------------------------------------------------
+
+
+def test_a_command_is_followed_although_the_engine_is_away_meanwhile(
+    make_stack: MakeStack, relay: Relay
+) -> None:
+    stack = stack_of(make_stack)
+    context = stack.context(step_id="migrate")
+    create(stack, name_for(stack, context), "echo began; sleep 1; echo ended")
+
+    def log(text: str) -> None:
+        context.logged.append(text)
+        relay.refuses = lambda _: text == "began"
+
+    def show(_: str) -> None:
+        relay.refuses = lambda _: False
+
+    context.log, context.show = log, show
+
+    compose_run.STEP.run(one_off(stack, ""), context)
+
+    assert [line for line in context.logged if "engine" not in line] == ["began", "ended"]
