@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -153,8 +154,17 @@ def become(order: Order) -> None:
         os._exit(exit_code)
 
 
+def warm_up() -> None:
+    """Load now what each process would load for itself: every kind, and what is loaded late."""
+    registry = discover()
+    for kind in registry.names:
+        registry.find(kind)
+    for module in ("httpx", "jinja2", "jsonschema", "yaml", "runbook.language.refusals"):
+        import_module(module)
+
+
 def main() -> None:
-    discover()
+    warm_up()
     for line in sys.stdin:
         order = Order(**json.loads(line))
         pid = os.fork()
