@@ -197,7 +197,7 @@ class Ledger:
             if has_changed_anything(newer.plan, newer.state) and not self.is_undone(newer):
                 raise RollbackRefused(
                     f"run `{newer.run_id}` is newer than `{run.run_id}`, and stands",
-                    hint=f"runbook rollback {newer.run_id}" if newer.plan.on_failure else None,
+                    hint=_past(newer, run),
                 )
 
     def _newest_candidate(self) -> Recorded:
@@ -221,6 +221,15 @@ class Ledger:
         """Whether a rollback of this run has succeeded."""
         rollback = self.rollback_of(run.run_id)
         return rollback is not None and rollback.state.outcome is Outcome.SUCCEEDED
+
+
+def _past(newer: Recorded, run: Recorded) -> str:
+    """What to type where a newer run stands in the way of rolling back another."""
+    if newer.plan.on_failure:
+        return f"runbook rollback {newer.run_id}"
+    way_back = run.plan.on_failure
+    source = way_back.plan.source if way_back else "ROLLBACK.yaml"
+    return f"to go back past it: runbook run {source}, with a restore point of `{run.run_id}`"
 
 
 def _why_not_in_the_way(run: Recorded) -> str:

@@ -85,7 +85,7 @@ def _describe(spec: Prune) -> str:
 STEP = StepKind(
     spec=Prune,
     outputs=Pruned,
-    effect=Effect.CHANGES,
+    effect=Effect.READS,  # of the system: it deletes what is ours, and stands in no rollback's way
     rerun=Rerun.SAFE,
     describe=_describe,
     run=_run,

@@ -22,6 +22,16 @@ CHANGES = """\
   - {id: change, uses: command, with: {script: "true"}, rerun: safe}
   - {id: approved, uses: approval}
 """
+UNDONE = """\
+on_failure: {runbook: rollback.yaml, after: seal}
+"""
+ROLLBACK = """\
+runbook: v1
+name: rollback
+for: deploy.yaml
+steps:
+  - {id: back, uses: command, with: {argv: ["true"]}, rerun: safe}
+"""
 PRUNES = "  - {id: prune, uses: prune, with: {keep_last: 1}}\n"
 
 
@@ -51,3 +61,20 @@ def test_what_an_unfinished_run_may_go_back_to_is_kept_until_it_is_given_up(desk
     assert aborted.status == 0, aborted.text
     assert len(points()) == 1
     assert needed not in points()
+
+
+def test_a_backup_that_prunes_does_not_stand_in_the_way_of_a_rollback(desk: Desk) -> None:
+    with closing(sqlite3.connect(desk.root / "shop.db")) as db:
+        db.execute("CREATE TABLE orders (id)")
+    desk.write("project.yaml", PROJECT)
+    changes = CHANGES.splitlines(keepends=True)[0]
+    desk.write("deploy.yaml", STEPS.format(name="shop") + changes + UNDONE)
+    desk.write("rollback.yaml", ROLLBACK)
+    desk.write("backup.yaml", STEPS.format(name="shop") + PRUNES)
+    for runbook in ("deploy.yaml", "deploy.yaml", "backup.yaml"):
+        assert desk.runbook("run", runbook).status == 0
+
+    told = desk.runbook("rollback")
+
+    assert told.status == 0, told.text
+    assert len(list((desk.state / "restore-points").iterdir())) == 1
