@@ -14,7 +14,7 @@ from pathlib import Path
 from runbook.errors import StepError, Unfit
 from runbook.kinds import Context
 from runbook.resources import S3
-from runbook.restore.buckets import lacking, listed, on_threads
+from runbook.restore.buckets import lacking, listed, on_threads, opened
 from runbook.restore.manifest import BucketEntry
 from runbook.restore.point import RestorePoint, replaced_dir
 from runbook.tools.files import (
@@ -25,7 +25,6 @@ from runbook.tools.files import (
     write_durably,
 )
 from runbook.tools.objects import Bucket, StoredObject
-from runbook.tools.s3 import bucket
 
 _PASSES = 4
 _SHOWN = 3
@@ -46,7 +45,7 @@ class BroughtBack:
 
 def restore(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Context) -> BroughtBack:
     """Make the bucket what it was; converges, so that it may be repeated after a crash."""
-    with bucket(resource, ctx.resources) as there:
+    with opened(resource, ctx) as there:
         if not there.exists:
             raise StepError(
                 f"there is no bucket `{resource.bucket}` any more",

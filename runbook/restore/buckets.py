@@ -7,6 +7,7 @@ point before. How either is brought back stands in bucket_restore.py.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -42,13 +43,18 @@ def snapshot(resource: S3, staging: Path, ctx: Context) -> BucketEntry:
         taken_at=ctx.now().isoformat(),
     )
     try:
-        with bucket(resource, ctx.resources) as there:
+        with opened(resource, ctx) as there:
             if not there.exists:
                 raise Absent(f"there is no bucket `{resource.bucket}` yet", changed=False)
             return _fill(entry, there, staging, ctx)
     except Absent as error:
         ctx.log(f"{error.message}: there is nothing to back up")
         return entry.model_copy(update={"absent": True})
+
+
+def opened(resource: S3, ctx: Context) -> AbstractContextManager[Bucket]:
+    """The bucket; its server runs once the block begins."""
+    return bucket(resource, ctx.resources, check=ctx.check, log=ctx.log)
 
 
 def _fill(entry: BucketEntry, there: Bucket, staging: Path, ctx: Context) -> BucketEntry:
@@ -196,7 +202,7 @@ def written_since(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Co
     if entry.absent:
         return [f"bucket `{entry.name}` did not exist then"]
     wanted = {each.key: each for each in listed(point.directory, entry)}
-    with bucket(resource, ctx.resources) as there:
+    with opened(resource, ctx) as there:
         now = there.listed()
     both = wanted.keys() & now.keys()
     changed = [key for key in both if not wanted[key].is_same_content(now[key])]
@@ -209,7 +215,7 @@ def obstacles(resource: S3, root: Path, entry: BucketEntry, ctx: Context) -> lis
     """What keeps the bucket from being brought back: what the server was to keep is not there."""
     if entry.absent:
         return []
-    with bucket(resource, ctx.resources) as there:
+    with opened(resource, ctx) as there:
         if not there.exists:
             return [f"there is no bucket `{resource.bucket}` any more"]
         return lacking(there, root, entry)
@@ -237,7 +243,7 @@ def lacking(there: Bucket, root: Path, entry: BucketEntry) -> list[str]:
 def missing_for(resource: S3, ctx: Context) -> list[str]:
     """What is missing to act on the bucket; changes nothing."""
     try:
-        with bucket(resource, ctx.resources) as there:
+        with opened(resource, ctx) as there:
             _ = there.exists
     except Absent:
         return []
@@ -249,7 +255,7 @@ def missing_for(resource: S3, ctx: Context) -> list[str]:
 def room_for(resource: S3, purpose: str, ctx: Context) -> list[Room]:
     """The disk that a snapshot, or keeping what a restore replaces, takes at most."""
     try:
-        with bucket(resource, ctx.resources) as there:
+        with opened(resource, ctx) as there:
             if not there.exists or there.is_versioned:
                 return []
             size_bytes = sum(each.size_bytes for each in there.listed().values())

@@ -59,7 +59,7 @@ class PostgresWay:
             self.database,
             ctx.resources,
             application=postgres.application_name(ctx.operation),
-            sleep=ctx.sleep,
+            check=ctx.check,
             log=ctx.log,
             patience_s=patience_s,
             lock_patience_s=max(1.0, min(postgres.PATIENCE_S, ctx.remaining_s() / 2)),

@@ -1,7 +1,6 @@
 """A PostgreSQL server: reaching it, and the databases that it has.
 
-A server that is a service of a stack is reached at its container's own address, and started, by
-container, where it does not run. What a database holds: postgres_content.py; dumps:
+One that is a service of a stack: servers.py. What a database holds: postgres_content.py; dumps:
 postgres_dump.py.
 """
 
@@ -13,13 +12,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from runbook.errors import Absent, StepError, Unfit
-from runbook.resources import Compose, Postgres
+from runbook.resources import Postgres
 from runbook.secret import Secret
-from runbook.tools import docker, postgres_locks
+from runbook.tools import postgres_locks, servers
 
 if TYPE_CHECKING:
-    from docker import DockerClient
-    from docker.models.containers import Container
     from psycopg import Connection
 
 _CONNECT_TIMEOUT_S = 5
@@ -137,7 +134,7 @@ def reach(
     resources: Mapping[str, Any],
     *,
     application: str,
-    sleep: Sleep,
+    check: Callable[[], None],
     log: Callable[[str], None],
     patience_s: float = PATIENCE_S,
     lock_patience_s: float = PATIENCE_S,
@@ -146,7 +143,7 @@ def reach(
 
     Raises:
         Absent: it is a service that has no container yet.
-        Unfit: it does not answer.
+        Unfit: it does not run, or does not answer.
     """
     given = database.password
     password = Secret(given) if isinstance(given, str) else given
@@ -159,68 +156,20 @@ def reach(
             application=application,
         )
     else:
-        with docker.engine() as client:
-            container = _container(database, resources, client)
-            _start(container, database.name, client, log)
-            server = _server_of(container, database, password, application)
+        found = servers.running(
+            database,
+            resources,
+            data_dirs=lambda attributes: {_data_dir(attributes) or ""},
+            check=check,
+            log=log,
+            patience_s=patience_s,
+        )
+        server = _server_of(found, database, password, application)
     server = replace(server, lock_patience_s=lock_patience_s)
     if database.database == server.maintenance:
         server = replace(server, maintenance="template1")
-    _await(server, sleep, patience_s)
+    _await(server, check, patience_s)
     return server
-
-
-def _start(
-    container: "Container", name: str, client: "DockerClient", log: Callable[[str], None]
-) -> None:
-    if container.status == "running":
-        return
-    _require_alone(container, name, client)
-    if container.status == "paused":
-        log(f"waking `{container.name}`, which database `{name}` is in")
-        container.unpause()
-    else:
-        log(f"starting `{container.name}`, which database `{name}` is in")
-        container.start()
-    container.reload()
-
-
-def _require_alone(container: "Container", name: str, client: "DockerClient") -> None:
-    """Raises Unfit where another container uses its data: two servers destroy what they share.
-
-    Neither notices the other: each is process 1 of its container.
-    """
-    place = _data_dir(container.attrs)
-    others = [
-        f"`{other.name}`"
-        for other in client.containers.list(ignore_removed=True)
-        if other.id != container.id
-        and any(mount.get("Source") == place and mount["RW"] for mount in other.attrs["Mounts"])
-    ]
-    if place is not None and others:
-        raise Unfit(
-            f"`{container.name}`, which database `{name}` is in, does not run, and cannot be"
-            f" started: its data, `{place}`, is in use by {', '.join(others)}",
-            hint=f"remove the one that is left over: `docker rm {container.name}`, or stop the"
-            " other, then `runbook resume`",
-        )
-
-
-def _container(database: Postgres, resources: Mapping[str, Any], client: Any) -> "Container":
-    stack_name, _, service = (database.service or "").partition("/")
-    stack = resources.get(stack_name)
-    if not isinstance(stack, Compose):
-        raise Unfit(
-            f"`service: {database.service}` of `{database.name}` names no stack:"
-            f" there is no `compose` resource `{stack_name}`"
-        )
-    found = docker.containers(client, stack.project, service)
-    if not found:
-        raise Absent(
-            f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
-        )
-    running = [each for each in found if each.status in ("running", "paused")]
-    return (running or found)[0]
 
 
 def _data_dir(attributes: Mapping[str, Any]) -> str | None:
@@ -235,23 +184,22 @@ def _data_dir(attributes: Mapping[str, Any]) -> str | None:
 
 
 def _server_of(
-    container: "Container", database: Postgres, password: Secret | None, application: str
+    found: servers.Running, database: Postgres, password: Secret | None, application: str
 ) -> Server:
-    attributes: Mapping[str, Any] = container.attrs
-    networks = attributes["NetworkSettings"]["Networks"].values()
+    attributes = found.attributes
     return Server(
-        host=next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1"),
+        host=found.host,
         port=database.port,
         user=database.user,
         password=password,
         application=application,
-        container_id=str(container.id),
+        container_id=str(attributes["Id"]),
         image_id=str(attributes["Image"]),
         data_dir=_data_dir(attributes),
     )
 
 
-def _await(server: Server, sleep: Sleep, patience_s: float) -> None:
+def _await(server: Server, check: Callable[[], None], patience_s: float) -> None:
     until = time.monotonic() + patience_s
     signs = _STARTING + (_SILENT if server.container_id else ())
     while True:
@@ -268,7 +216,8 @@ def _await(server: Server, sleep: Sleep, patience_s: float) -> None:
                     f"the server at {server.host}:{server.port} does not answer: {error.message}",
                     hint="see whether it runs, and whether the address is right",
                 ) from error
-        sleep(_POLL_S)
+        check()
+        time.sleep(_POLL_S)
 
 
 # --- databases ------------------------------------------------------------------------------

@@ -1,26 +1,33 @@
 """How an S3 server is reached: its address, the keys, exact requests, and its errors in words."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from runbook.errors import Absent, StepError, Unfit
-from runbook.resources import S3, Compose
+from runbook.errors import StepError, Unfit
+from runbook.resources import S3
 from runbook.secret import Secret
-from runbook.tools import docker
+from runbook.tools import servers
 from runbook.tools.objects import Bucket
 
 _POOL = 16
 
 
 @contextmanager
-def bucket(resource: S3, resources: Mapping[str, Any]) -> Iterator[Bucket]:
+def bucket(
+    resource: S3,
+    resources: Mapping[str, Any],
+    *,
+    check: Callable[[], None],
+    log: Callable[[str], None],
+) -> Iterator[Bucket]:
     """The bucket of a resource; a service of a stack that does not run is started.
 
     Raises:
-        Unfit: the server does not answer, or refuses us.
+        Absent: the server is a service that has no container yet.
+        Unfit: the server does not run, does not answer, or refuses us.
         StepError: it refuses a request.
     """
     import urllib3
@@ -28,7 +35,7 @@ def bucket(resource: S3, resources: Mapping[str, Any]) -> Iterator[Bucket]:
     from minio.error import MinioException, S3Error
 
     _read_any_time()
-    url = resource.url or _service_url(resource, resources)
+    url = resource.url or _service_url(resource, resources, check, log)
     parts = urlsplit(url)
     pool = _pool()
     client = Minio(
@@ -57,6 +64,18 @@ def bucket(resource: S3, resources: Mapping[str, Any]) -> Iterator[Bucket]:
         ) from error
     finally:
         pool.clear()
+
+
+def _service_url(
+    resource: S3,
+    resources: Mapping[str, Any],
+    check: Callable[[], None],
+    log: Callable[[str], None],
+) -> str:
+    found = servers.running(
+        resource, resources, data_dirs=servers.writable_mounts, check=check, log=log
+    )
+    return f"http://{found.host}:{resource.port}"
 
 
 def _read_any_time() -> None:
@@ -107,22 +126,3 @@ def _exact(url: str) -> str:
 
 def _plain(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
-
-
-def _service_url(resource: S3, resources: Mapping[str, Any]) -> str:
-    stack_name, _, service = (resource.service or "").partition("/")
-    stack = resources.get(stack_name)
-    if not isinstance(stack, Compose):
-        raise Unfit(f"`service: {resource.service}` names no stack: `{stack_name}` is none")
-    with docker.engine() as client:
-        found = docker.containers(client, stack.project, service)
-        if not found:
-            raise Absent(
-                f"service `{service}` of stack `{stack_name}` has no container yet", changed=False
-            )
-        if found[0].status != "running":
-            found[0].start()
-            found[0].reload()
-        networks = found[0].attrs["NetworkSettings"]["Networks"].values()
-        address = next((each["IPAddress"] for each in networks if each["IPAddress"]), "127.0.0.1")
-    return f"http://{address}:{resource.port}"

@@ -26,13 +26,13 @@ from runbook.core.plan import JsonObject
 from runbook.errors import Unfit
 from runbook.kinds import CompletedStep, Result
 from runbook.resources import S3
+from runbook.restore.buckets import opened
 from runbook.steps import backup_bucket, load_restore_point, restore_bucket, seal_restore_point
 from runbook.steps.backup_bucket import BackupBucket
 from runbook.steps.load_restore_point import LoadRestorePoint
 from runbook.steps.restore_bucket import RestoreBucket
 from runbook.steps.seal_restore_point import SealRestorePoint
 from runbook.tools.objects import Bucket, StoredObject
-from runbook.tools.s3 import bucket
 from tests.conftest import Eventually
 from tests.real import ground
 from tests.steps.conftest import MakeContext, RealContext
@@ -95,7 +95,7 @@ class Store:
 
     def put_with(self, key: str, body: bytes, headers: dict[str, str]) -> None:
         """With headers that the SDK would not take."""
-        with bucket(self.resource, {}) as there:
+        with opened(self.resource, self.context("put")) as there:
             there._client._execute("PUT", self.bucket, key, body=body, headers=dict(headers))
 
     def delete(self, key: str) -> None:
