@@ -5,7 +5,7 @@ Compose's own commands: compose.py. The SDK is imported at use and its errors ar
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ HASH_LABEL = "com.docker.compose.config-hash"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 OPERATION_LABEL = "runbook.operation"
 """On every container, volume and network that a step makes for its own work: its operation."""
+_POLL_S = 0.05
+_REFUSALS = 100
 
 
 @contextmanager
@@ -89,18 +91,45 @@ def service_of(container: "Container") -> str:
     return str(container.labels.get(SERVICE_LABEL, ""))
 
 
-def pause(ids: Sequence[str]) -> None:
-    """Stop every process of these containers in its tracks."""
+def pause(container_id: str, *, sleep: Callable[[float], None]) -> None:
+    """Stop every process of a container in its tracks, once it is up; one that ends is let be."""
+    from docker.errors import APIError
+
+    refusals = 0
     with engine() as client:
-        for container_id in ids:
-            client.api.pause(container_id)
+        while (status := _status(client, container_id)) in ("running", "restarting"):
+            if status == "running":
+                try:
+                    client.api.pause(container_id)
+                    continue
+                except APIError:
+                    # One that ends in this very moment still counts as running.
+                    refusals += 1
+                    if refusals > _REFUSALS:
+                        raise
+            sleep(_POLL_S)
 
 
-def unpause(ids: Sequence[str]) -> None:
-    """Let the processes of these containers go on."""
+def unpause(container_id: str) -> None:
+    """Let the processes of a container go on, if they were paused."""
+    from docker.errors import APIError
+
     with engine() as client:
-        for container_id in ids:
+        try:
             client.api.unpause(container_id)
+        except APIError:
+            if _status(client, container_id) == "paused":
+                raise
+
+
+def _status(client: "DockerClient", container_id: str) -> str:
+    """What the engine calls the container's state; empty: it is gone."""
+    from docker.errors import NotFound
+
+    try:
+        return str(client.api.inspect_container(container_id)["State"]["Status"])
+    except NotFound:
+        return ""
 
 
 def remove_containers(label: str) -> None:

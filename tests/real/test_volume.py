@@ -1,7 +1,10 @@
 """Docker volumes on a real engine: what a snapshot holds, and what becomes of who uses them."""
 
 import os
+import subprocess
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,12 @@ from runbook.errors import StepError, Unfit
 from runbook.kinds import CompletedStep, Result
 from runbook.resources import Volume
 from runbook.restore.trees import way_of
+from runbook.restore.writers import held, require_stopped, without_users
 from runbook.steps import restore_volume, seal_restore_point, snapshot_volume
 from runbook.steps.restore_volume import RestoreVolume
 from runbook.steps.seal_restore_point import SealRestorePoint
 from runbook.steps.snapshot_volume import SnapshotVolume
-from runbook.tools.halted import Halted, as_progress
+from runbook.tools.halted import Halted, as_progress, to_start_again
 from runbook.tools.inventory import scan, tree_sha256
 from tests.real.conftest import MakeStack, Stack
 
@@ -195,6 +199,136 @@ def test_a_writer_that_runs_is_an_error_where_it_should_be_stopped(stack: Stack)
         snapshot(stack, "stopped")
 
     assert "`stack/writer`" in caught.value.message
+
+
+# --- writers and users that end, are removed or come up meanwhile ---------------------------
+
+
+@dataclass(frozen=True)
+class Users:
+    """Containers that mount the stack's volume, as service `writer` unless an option says else."""
+
+    stack: Stack
+
+    @property
+    def volume(self) -> str:
+        return f"{self.stack.project}_data"
+
+    def run(self, *command: str, options: Sequence[str] = ()) -> str:
+        """Start one; its id."""
+        labels = [
+            f"--label=com.docker.compose.project={self.stack.project}",
+            "--label=com.docker.compose.service=writer",
+            "--label=com.docker.compose.oneoff=False",
+        ]
+        words = [*labels, f"--volume={self.volume}:/data", *options, "runbook-test/python:1"]
+        return self.stack.docker("run", "--detach", "--init", *words, *command).strip()
+
+    def look(self, container: str, what: str = ".State.Status") -> str:
+        return self.stack.docker("inspect", "--format", "{{" + what + "}}", container).strip()
+
+    def end(self, container: str) -> None:
+        """Returns once it has ended, and is gone where it was started with --rm."""
+        self.stack.docker("kill", container)
+        argv = ["docker", "wait", container]  # fails where it is gone already
+        subprocess.run(argv, capture_output=True, check=False)
+
+    def remove(self, container: str) -> None:
+        self.stack.docker("rm", "--force", container)
+
+
+@pytest.fixture
+def users(make_stack: MakeStack) -> Users:
+    stack = make_stack(STACK)
+    label = f"--label=com.docker.compose.project={stack.project}"
+    stack.docker("volume", "create", label, f"{stack.project}_data")
+    return Users(stack)
+
+
+def test_replicas_that_have_ended_or_end_meanwhile_leave_no_other_paused(users: Users) -> None:
+    users.end(users.run("sleep", "600"))
+    ends, stays = users.run("sleep", "600"), users.run("sleep", "600")
+    context = users.stack.context()
+
+    def record(progress: JsonObject) -> None:
+        context.progress = progress
+        users.end(ends)
+
+    context.record_progress = record
+    with held(["stack/writer"], "paused", context):
+        assert users.look(stays) == "paused"
+
+    assert users.look(stays) == "running"
+
+
+def test_what_an_attempt_could_not_wake_the_next_one_wakes(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = users.run("sleep", "600")
+    context = users.stack.context()
+    with (
+        monkeypatch.context() as gone,
+        pytest.raises(StepError) as caught,
+        held(["stack/writer"], "paused", context),
+    ):
+        gone.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert caught.value.changed
+    assert users.look(writer) == "paused"
+
+    with held(["stack/writer"], "paused", context):
+        pass
+
+    assert users.look(writer) == "running"
+
+
+def test_a_writer_that_crashes_again_and_again_runs_and_is_paused_once_it_is_up(
+    users: Users,
+) -> None:
+    script = "test -e /data/may && exec sleep 600"
+    writer = users.run("sh", "-c", script, options=["--restart=always"])
+    restarts = lambda: users.look(writer) == "restarting"  # noqa: E731
+    users.stack.eventually(restarts, "it crashes")
+    with pytest.raises(StepError, match="found running: `stack/writer`"):
+        require_stopped(["stack/writer"], users.stack.context())
+
+    context = users.stack.context(on_check=(place_of(users.stack) / "may").touch)
+    with held(["stack/writer"], "paused", context):
+        assert users.look(writer) == "paused"
+
+
+def test_users_that_are_gone_keep_no_other_stopped(users: Users) -> None:
+    removed = users.run("sleep", "600")
+    stays = users.run("sleep", "600", options=["--restart=always"])
+    ends = users.run("sleep", "600", options=["--rm"])
+    context = users.stack.context()
+
+    def record(progress: JsonObject) -> None:
+        context.progress = progress
+        users.end(ends)
+
+    context.record_progress = record
+    with without_users(users.volume, context):
+        policy = users.look(stays, ".HostConfig.RestartPolicy.Name")
+        assert (users.look(stays), policy) == ("exited", "no")
+        users.remove(removed)
+
+    policy = users.look(stays, ".HostConfig.RestartPolicy.Name")
+    assert (users.look(stays), policy) == ("running", "always")
+
+
+def test_users_that_could_not_be_started_again_are_a_change(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users.run("sleep", "600")
+    context = users.stack.context()
+
+    with pytest.raises(StepError) as caught, without_users(users.volume, context):
+        monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.undo()
+
+    assert caught.value.changed
+    (command,) = to_start_again(context.progress)
+    assert command.startswith("docker start ")
 
 
 def test_a_servers_own_directory_is_refused_live(stack: Stack) -> None:
