@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from runbook.errors import EngineGone, StepError
+from runbook.errors import EngineGone, Unfit
 from runbook.kinds import Context
 from runbook.tools import docker
 from runbook.tools.containers import POLL_S
@@ -16,10 +16,10 @@ _T = TypeVar("_T")
 
 
 def over_restarts(work: "Callable[[DockerClient], _T]", ctx: Context, *, within_s: float) -> _T:
-    """Do work that may be done again, again each time that the engine has gone meanwhile.
+    """Do work, and do it anew as often as the engine has gone meanwhile.
 
     Raises:
-        EngineGone: it has gone, and does so still after that time.
+        EngineGone: it has gone and does not come back, or goes again and again, for so long.
     """
     gone: EngineGone | None = None
     until = 0.0
@@ -28,15 +28,14 @@ def over_restarts(work: "Callable[[DockerClient], _T]", ctx: Context, *, within_
             with docker.engine() as client:
                 return work(client)
         except EngineGone as error:
-            until = until or time.monotonic() + within_s
+            if gone is None:
+                ctx.log(f"{error.message}; waiting for it")
+                until = time.monotonic() + within_s
             gone = error
-        except StepError as error:
-            error.changed |= gone is not None
-            raise
-        ctx.log(f"{gone.message}; waiting for it")
-        ctx.sleep(POLL_S)
-        while docker.missing_engine() and time.monotonic() < until:
-            ctx.show("waiting for the container engine")
-            ctx.sleep(POLL_S)
-        if time.monotonic() >= until:
+        except Unfit:
+            if gone is None:
+                raise
+        if time.monotonic() > until:
             raise gone
+        ctx.show("waiting for the container engine")
+        ctx.sleep(POLL_S)

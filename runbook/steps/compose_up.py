@@ -7,7 +7,6 @@ See docs/adr/0010-created-by-compose-started-by-us.md.
 """
 
 import re
-import time
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from runbook.core.plan import Effect, Json, Rerun
-from runbook.errors import CommandFailed, EngineGone, StepError
+from runbook.errors import CommandFailed, StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
+from runbook.steps._engine import over_restarts
 from runbook.steps._orphans import Orphans
 from runbook.steps._waiting import Waiting, flaw_of, key, one_shots
 from runbook.tools import compose, docker
 from runbook.tools.compose import Service
-from runbook.tools.containers import POLL_S, is_well_by_the_engine, set_restart_policy
+from runbook.tools.containers import is_well_by_the_engine, set_restart_policy
+from runbook.tools.process import Command
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -81,16 +82,20 @@ def _run(spec: ComposeUp, ctx: Context) -> Result[ServicesUp]:
             is_retryable=False,
             changed=False,
         )
-    while True:
-        try:
-            with docker.engine() as client:
-                return _bring_up(client, spec, found, ctx)
-        except EngineGone as error:
-            _await_engine(spec, ctx, error)
+    hashes = compose.hashes(spec.stack)
+
+    def bring_up(client: "DockerClient") -> Result[ServicesUp]:
+        return _bring_up(client, spec, found, hashes, ctx)
+
+    return over_restarts(bring_up, ctx, within_s=spec.ready_within)
 
 
 def _bring_up(
-    client: "DockerClient", spec: ComposeUp, found: Mapping[str, Service], ctx: Context
+    client: "DockerClient",
+    spec: ComposeUp,
+    found: Mapping[str, Service],
+    hashes: Mapping[str, str],
+    ctx: Context,
 ) -> Result[ServicesUp]:
     layers = compose.in_order(found, spec.services or list(found))
     everything = [name for layer in layers for name in layer]
@@ -98,11 +103,13 @@ def _bring_up(
     if before is None:
         before = _states(client, spec.stack)
         ctx.record_progress({"before": before})
-    _repair_names(client, spec.stack, ctx)
     orphans = Orphans.of(client, spec.stack, found, ctx)
+    _repair_names(client, spec.stack, ctx)
     if spec.services is None:
         orphans.stop_new()
-    _create(client, spec, [found[name] for name in everything], ctx)
+    services = [found[name] for name in everything]
+    _create(client, spec, services, hashes, ctx)
+    _replace_cut_off(client, spec.stack, services, one_shots(found), ctx)
     waiting = Waiting(
         client=client,
         stack=spec.stack,
@@ -126,17 +133,6 @@ def _bring_up(
     return Result(outputs, changed)
 
 
-def _await_engine(spec: ComposeUp, ctx: Context, error: EngineGone) -> None:
-    """Until an engine that restarts meanwhile answers again; as long as a service may take."""
-    ctx.log(f"{error.message}; waiting for it")
-    until = time.monotonic() + spec.ready_within
-    while docker.missing_engine():
-        if time.monotonic() > until:
-            raise error
-        ctx.show("waiting for the container engine")
-        ctx.sleep(POLL_S)
-
-
 def _states(client: "DockerClient", stack: Compose) -> list[Json]:
     """All that this kind changes: each container, its name and policy, since when it runs."""
     return [
@@ -151,22 +147,56 @@ def _states(client: "DockerClient", stack: Compose) -> list[Json]:
 
 
 def _create(
-    client: "DockerClient", spec: ComposeUp, services: Sequence[Service], ctx: Context
+    client: "DockerClient",
+    spec: ComposeUp,
+    services: Sequence[Service],
+    hashes: Mapping[str, str],
+    ctx: Context,
 ) -> None:
     """Let Compose make, or replace, every container that is not what the files say."""
-    hashes = compose.hashes(spec.stack)
     lacking = [
         service.name
         for service in services
         if spec.build or not _is_as_written(client, spec.stack, service, hashes.get(service.name))
     ]
-    if not lacking:
-        return
-    ctx.show(f"creating {', '.join(lacking)}")
-    ended = ctx.run(compose.create(spec.stack, lacking, build=spec.build))
+    if lacking:
+        _create_by_compose(compose.create(spec.stack, lacking, build=spec.build), lacking, ctx)
+
+
+def _replace_cut_off(
+    client: "DockerClient",
+    stack: Compose,
+    services: Sequence[Service],
+    one_shots: Set[str],
+    ctx: Context,
+) -> None:
+    """Replace what cannot be started, as a network that it was in is not there any more."""
+    networks = {word for each in client.networks.list() for word in (each.id, each.name)}
+    cut_off = [
+        service.name
+        for service in services
+        if any(
+            not networks >= _networks_of(container) and not _is_done(container, one_shots)
+            for container in docker.containers(client, stack.project, service.name)
+        )
+    ]
+    if cut_off:
+        ctx.log(f"replacing {', '.join(cut_off)}: a network that they were in is gone")
+        _create_by_compose(compose.create_anew(stack, cut_off), cut_off, ctx)
+
+
+def _networks_of(container: "Container") -> set[str]:
+    """The networks that it would join: by id, once it has been in them."""
+    found = container.attrs["NetworkSettings"]["Networks"].items()
+    return {network.get("NetworkID") or name for name, network in found}
+
+
+def _create_by_compose(command: Command, services: Sequence[str], ctx: Context) -> None:
+    ctx.show(f"creating {', '.join(services)}")
+    ended = ctx.run(command)
     if ended.exit_code != 0:
         raise CommandFailed(
-            f"Compose could not create {', '.join(lacking)}",
+            f"Compose could not create {', '.join(services)}",
             where="docker compose create",
             output_tail=ended.tail,
         )
@@ -196,9 +226,7 @@ def _start(
     for service in services:
         for container in docker.containers(client, stack.project, service.name):
             set_restart_policy(client, str(container.id), service.restart)
-            state = container.attrs["State"]
-            has_ended_well = state["Status"] == "exited" and state["ExitCode"] == 0
-            if state["Running"] or (has_ended_well and service.name in one_shots):
+            if container.attrs["State"]["Running"] or _is_done(container, one_shots):
                 continue
             ctx.show(f"starting {service.name}")
             if service.is_prepared:
@@ -208,6 +236,13 @@ def _start(
     with ThreadPoolExecutor(max_workers=max(len(idle), 1)) as pool:
         for started in [pool.submit(container.start) for container in idle]:
             started.result()
+
+
+def _is_done(container: "Container", one_shots: Set[str]) -> bool:
+    """Whether its service is done once, and it has done it."""
+    state = container.attrs["State"]
+    has_ended_well = state["Status"] == "exited" and state["ExitCode"] == 0
+    return has_ended_well and docker.service_of(container) in one_shots
 
 
 def _start_by_compose(stack: Compose, service: Service, ctx: Context) -> None:

@@ -63,6 +63,11 @@ def create(stack: Compose, services: Sequence[str], *, build: bool) -> Command:
     return command(stack, "create", *images, *services)
 
 
+def create_anew(stack: Compose, services: Sequence[str]) -> Command:
+    """Replace these services' containers although they are what the files say; start none."""
+    return command(stack, "create", "--no-build", "--pull", "never", "--force-recreate", *services)
+
+
 def start(stack: Compose, service: str) -> Command:
     """Start a service's containers as Compose does it: it waits for what the service needs."""
     return command(stack, "start", service)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runbook.errors import CommandFailed, StepError, TimedOut
+from runbook.errors import CommandFailed, EngineGone, StepError, TimedOut
 from runbook.kinds import Done, HalfDone, NotDone, Result
 from runbook.resources import Sqlite
 from runbook.secret import Secret
@@ -220,6 +220,22 @@ def test_a_container_that_is_removed_by_hand_is_made_again(make_stack: MakeStack
 
     assert result.changed
     assert stack.is_running("web")
+
+
+def test_a_stack_whose_network_was_removed_while_it_was_stopped_comes_up(
+    make_stack: MakeStack,
+) -> None:
+    stack = stack_of(make_stack)
+    up(stack)
+    stop(stack)
+    stack.docker("network", "rm", f"{stack.project}_default")
+
+    result = up(stack)
+    again = up(stack)
+
+    assert result.changed
+    assert stack.is_running("web")
+    assert not again.changed
 
 
 def test_a_container_that_is_removed_while_it_is_waited_for_fails_with_its_name(
@@ -537,3 +553,19 @@ def test_a_command_is_followed_although_the_engine_is_away_meanwhile(
     compose_run.STEP.run(one_off(stack, ""), context)
 
     assert [line for line in context.logged if "engine" not in line] == ["began", "ended"]
+
+
+def test_an_engine_that_goes_again_and_again_is_not_waited_for_for_ever(
+    make_stack: MakeStack, relay: Relay
+) -> None:
+    stack = stack_of(make_stack)
+    requests: list[bytes] = []
+
+    def refuses(told: bytes) -> bool:
+        requests.append(told)
+        return b"/containers/json" in told and len(requests) < 500
+
+    relay.refuses = refuses
+
+    with pytest.raises(EngineGone):
+        up(stack, ready_within=0.5)
