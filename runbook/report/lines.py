@@ -160,7 +160,9 @@ def _note(plan: Plan, event: StepSucceeded) -> str:
 
 
 def _passed_over(outputs: JsonObject) -> str:
-    """What fails and does not count: shown all the same."""
+    """What fails and does not count, or does not tell: shown all the same."""
+    if note := inconclusive(outputs):
+        return note
     broken, results = outputs.get("broken"), outputs.get("results")
     if isinstance(broken, dict) and broken:
         return f"broken already: {len(broken)} of what is checked later"
@@ -172,6 +174,12 @@ def _passed_over(outputs: JsonObject) -> str:
     if isinstance(discounted, int) and discounted > 0:
         return f"{discounted} failures not counted"
     return ""
+
+
+def inconclusive(outputs: JsonObject) -> str:
+    """That a monitor has passed although its samples do not tell; else nothing."""
+    is_it = outputs.get("verdict") == "inconclusive"
+    return "passed, but inconclusive: the samples do not tell" if is_it else ""
 
 
 def _by(who: str, note: str) -> str:

@@ -8,6 +8,7 @@ from runbook.core.failure import Failure
 from runbook.core.state import Status
 from runbook.report.commands import WayOn, headline, way_on
 from runbook.report.ending import End
+from runbook.report.lines import inconclusive
 from runbook.report.view import RunView, StepView, Waiting
 from runbook.report.world import UNCHANGED
 from runbook.units import format_duration
@@ -31,23 +32,25 @@ def end_text(view: RunView, *, invocation: str, log_dir: str, width: int = 80) -
 
 
 def _succeeded(view: RunView, invocation: str, width: int) -> str:
+    lines = [f"`{s.id}` {note}" for s in view.steps if (note := inconclusive(s.outputs))]
     took = format_duration(view.took_s)
     if view.undone is None:
-        lines = [f"succeeded: {view.id} in {took}"]
         continued = [s for s in view.steps if s.status is Status.FAILED]
-        lines[:0] = [f"went on without `{s.id}`: {_why(s)}" for s in continued]
-        return "\n".join(lines) + "\n"
-    if view.trigger != Trigger.FAILURE:
-        return f"succeeded: {view.id} in {took}; {view.undone.id} is undone\n"
-    lines = []
-    if (failed := view.undone.failed) and failed.failure:
-        lines += _tail_lines(failed.failure)
-        if failed.failure.hint:
-            lines.append(_row("", f"help: {failed.failure.hint}", width))
-        lines.append(f"  {'Log':<{LABEL_WIDTH}}{invocation} logs {view.undone.id} {failed.id}")
-        lines.append("")
-    lines.append(f"rolled back: the system is as before, {_how_it_failed(view.undone)}")
+        lines += [f"went on without `{s.id}`: {_why(s)}" for s in continued]
+        lines.append(f"succeeded: {view.id} in {took}")
+    elif view.trigger != Trigger.FAILURE:
+        lines.append(f"succeeded: {view.id} in {took}; {view.undone.id} is undone")
+    else:
+        lines += _rolled_back(view.undone, invocation, width)
     return "\n".join(lines) + "\n"
+
+
+def _rolled_back(undone: RunView, invocation: str, width: int) -> list[str]:
+    lines = []
+    if failed := undone.failed:
+        log = f"{invocation} logs {undone.id} {failed.id}"
+        lines = [*_failure_lines(failed, width), f"  {'Log':<{LABEL_WIDTH}}{log}", ""]
+    return [*lines, f"rolled back: the system is as before, {_how_it_failed(undone)}"]
 
 
 def _how_it_failed(view: RunView) -> str:

@@ -54,6 +54,14 @@ class Thresholds:
         """How many samples there are in all."""
         return max(1, -(-self.duration_ms // self.interval_ms))
 
+    @property
+    def needed(self) -> int:
+        """How many samples it takes to tell: no more than a window, or the whole watch, has."""
+        if self.error_rate is None:
+            return 1
+        span_ms = min(self.error_rate.window_ms, self.duration_ms)
+        return max(1, min(self.error_rate.min_samples, -(-span_ms // self.interval_ms)))
+
     def at_ms(self, number: int) -> int:
         """Watched time of the n-th sample, counted from 1."""
         return min(number * self.interval_ms, self.duration_ms)
@@ -71,6 +79,8 @@ class Inconclusive:
     """Nobody can tell from these samples."""
 
     reason: str
+    is_blind: bool = False
+    """Whether nothing at all is known, or we could no longer ask: more than too few samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +130,25 @@ def judge(samples: Sequence[Sample], thresholds: Thresholds) -> Verdict:
         return Crossed(
             f"{failures} failures in a row, expected fewer than {thresholds.consecutive_failures}"
         )
-    crossed = _judge_rate(kept, thresholds)
+    crossed = _judge_rate(kept, thresholds, needed=thresholds.needed)
     if crossed is not None:
         return crossed
     if _unknown_in_a_row(samples) >= MAX_UNKNOWN_IN_A_ROW:
-        return Inconclusive(f"could not ask {MAX_UNKNOWN_IN_A_ROW} times in a row")
+        return Inconclusive(f"could not ask {MAX_UNKNOWN_IN_A_ROW} times in a row", is_blind=True)
     if len(samples) < thresholds.beats:
         return Watching()
     return _judge_end(kept, thresholds)
 
 
-def _judge_rate(kept: Sequence[Sample | None], thresholds: Thresholds) -> Crossed | None:
+def _judge_rate(
+    kept: Sequence[Sample | None], thresholds: Thresholds, *, needed: int
+) -> Crossed | None:
     rate = thresholds.error_rate
     if rate is None:
         return None
     recent = _within(kept, thresholds, rate.window_ms)
     failed, ok = recent.count(Sample.FAILED), recent.count(Sample.OK)
-    if failed + ok < max(1, rate.min_samples) or Fraction(failed, failed + ok) <= rate.above:
+    if failed + ok < needed or Fraction(failed, failed + ok) <= rate.above:
         return None
     share = f"{failed} of {failed + ok} checks failed ({percent(failed, failed + ok)})"
     return Crossed(
@@ -145,15 +157,17 @@ def _judge_rate(kept: Sequence[Sample | None], thresholds: Thresholds) -> Crosse
 
 
 def _judge_end(kept: Sequence[Sample | None], thresholds: Thresholds) -> Verdict:
-    rate = thresholds.error_rate
-    needed = 1 if rate is None else max(1, rate.min_samples)
+    rate, needed = thresholds.error_rate, thresholds.needed
     window_ms = thresholds.duration_ms if rate is None else rate.window_ms
     recent = _within(kept, thresholds, window_ms)
     # What is as broken as before has been looked at too: it decides nothing, but is not too little.
     told = sum(recent.count(sample) for sample in (Sample.OK, Sample.FAILED, Sample.DISCOUNTED))
-    if told < needed:
-        return Inconclusive(f"only {told} of the {needed} samples that it takes to tell")
-    return Passed()
+    if told >= needed:
+        return Passed()
+    # Too few to pass, but there are no more to come: too many failures among them decide.
+    return _judge_rate(kept, thresholds, needed=1) or Inconclusive(
+        f"only {told} of the {needed} samples that it takes to tell", is_blind=told == 0
+    )
 
 
 def _within(

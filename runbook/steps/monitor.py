@@ -44,7 +44,7 @@ class ErrorRateLimit(BaseModel):
     window: Duration | None = None
     """How far back samples count; absent: the whole duration."""
     min_samples: Positive = 10
-    """Fewer samples than this tell nothing."""
+    """Fewer samples than this tell nothing; where the window has fewer, as many as it has."""
 
 
 class Monitor(Spec):
@@ -74,7 +74,8 @@ class Monitor(Spec):
     grace: Duration = 0.0
     """Failures this soon are shown and not counted; the first success ends it early."""
     on_inconclusive: Literal["fail", "pass", "ask"] = "ask"
-    """What to do when the samples do not tell."""
+    """What to do when there are too few samples to tell. Where nobody could be asked at all, or not
+    five times in a row, `pass` asks too."""
 
 
 class Watched(Outputs):
@@ -83,7 +84,7 @@ class Watched(Outputs):
     verdict: Literal["passed", "inconclusive"]
     """Whether the samples tell."""
     checks: int
-    """How often we asked."""
+    """How often we asked and know what came of it."""
     failures: int
     """Failures that counted."""
     discounted: int
@@ -118,18 +119,20 @@ class _Watch:
 
     @property
     def checks(self) -> int:
-        return len(self.samples) - self.samples.count(Sample.SKIPPED)
+        return sum(sample not in (Sample.SKIPPED, Sample.UNKNOWN) for sample in self.samples)
 
     def line(self) -> str:
         """The line that people watch."""
         kept = counted(self.samples, self.thresholds)
         failures, ok = kept.count(Sample.FAILED), kept.count(Sample.OK)
+        unknown = kept.count(Sample.UNKNOWN)
         past_ms = self.thresholds.at_ms(len(self.samples))
         duration_ms = self.thresholds.duration_ms
         return (
             f"Progress: {_seconds(past_ms)} / {_seconds(duration_ms)}"
             f" | Checks: {self.checks}"
             f" | Failures: {failures} ({percent(failures, failures + ok)})"
+            f"{f' | Unknown: {unknown}' if unknown else ''}"
             f" | Consecutive: {consecutive(kept)}"
             f" | Remaining: {_seconds(duration_ms - past_ms)}"
         )
@@ -240,13 +243,13 @@ def _settle(
             raise _failed(ctx, spec, watch, reason)
         case Inconclusive(reason) if spec.on_inconclusive == "fail":
             raise _failed(ctx, spec, watch, f"inconclusive: {reason}")
-        case Inconclusive(reason) if spec.on_inconclusive == "ask":
+        case Inconclusive(reason, is_blind=False) if spec.on_inconclusive == "pass":
+            ctx.log(f"inconclusive: {reason}; passed all the same, as `on_inconclusive` says")
+            return watch.outputs("inconclusive")
+        case Inconclusive(reason):
             ctx.record_progress({})
             text = f"watched {spec.http.address}, but {reason}: is it healthy?"
             return Question(text, watch.outputs("inconclusive"))
-        case Inconclusive(reason):
-            ctx.log(f"inconclusive: {reason}; passed all the same, as `on_inconclusive` says")
-            return watch.outputs("inconclusive")
 
 
 def _failed(ctx: Context, spec: Monitor, watch: _Watch, reason: str) -> ThresholdCrossed:
@@ -271,20 +274,6 @@ def _by_hand(spec: Monitor) -> Sequence[str]:
     return [f"watch -n {spec.interval:g} curl -sS -i '{spec.http.address}'"]
 
 
-def _preflight(spec: Monitor, _ctx: Context) -> Sequence[str]:
-    thresholds = thresholds_of(spec)
-    rate = thresholds.error_rate
-    if rate is None or spec.on_inconclusive == "pass":
-        return []
-    window_ms = min(rate.window_ms, thresholds.duration_ms)
-    possible = -(-window_ms // thresholds.interval_ms)
-    if possible >= rate.min_samples:
-        return []
-    often = f"{format_duration(window_ms / 1000)} at one every {format_duration(spec.interval)}"
-    needed = f"the monitor of {spec.http.address} needs {rate.min_samples} samples"
-    return [f"{needed}, but {often} gives {possible}: it could never tell"]
-
-
 def _baseline(spec: Monitor, _ctx: Context) -> Mapping[str, str]:
     return failing([spec.http])
 
@@ -298,7 +287,6 @@ STEP = StepKind(
     run=_run,
     timeout_s=7 * 86400.0,
     by_hand=_by_hand,
-    preflight=_preflight,
     baseline=_baseline,
     retry_forbidden="its thresholds say how many failures are too many",
 )

@@ -27,7 +27,7 @@ from runbook.core.events import (
 )
 from runbook.core.failure import Failure
 from runbook.core.machine import fold
-from runbook.core.plan import Effect, OnFailure, Plan, PlannedStep, Rerun
+from runbook.core.plan import Effect, JsonObject, OnFailure, Plan, PlannedStep, Rerun
 from runbook.core.state import RunState, Status, facts, failed_step
 from runbook.report.view import Recording
 
@@ -120,13 +120,15 @@ class Story:
             )
         )
 
-    def ok(self, *steps: str) -> "Story":
-        """These steps start and succeed."""
+    def ok(self, *steps: str, outputs: JsonObject | None = None) -> "Story":
+        """These steps start and succeed, each with these outputs."""
         for name in steps:
             self.starts(name)
             changed = self.plan.step(name).effect is not Effect.READS
             self._tell(
-                StepSucceeded(at=self._tick(), step=name, attempt=1, outputs={}, changed=changed)
+                StepSucceeded(
+                    at=self._tick(), step=name, attempt=1, outputs=outputs or {}, changed=changed
+                )
             )
         return self
 

@@ -9,6 +9,7 @@ import pytest
 
 from runbook.core.events import Outcome
 from runbook.core.failure import Failure
+from runbook.core.plan import JsonObject
 from runbook.errors import ExitStatus
 from runbook.report.ending import exit_status
 from runbook.report.text import end_text
@@ -29,7 +30,7 @@ Golden = Callable[[str, str], None]
 class Story(Protocol):
     """What these tests use of conftest's Story."""
 
-    def ok(self, *steps: str) -> "Story": ...
+    def ok(self, *steps: str, outputs: JsonObject | None = None) -> "Story": ...
     def starts(self, name: str) -> "Story": ...
     def fails(self, name: str, failure: Failure, *, changed: bool = False) -> "Story": ...
     def skips(self, name: str, reason: str) -> "Story": ...
@@ -84,6 +85,15 @@ def test_a_failure_that_was_gone_on_without_is_named(deploy: Story, golden: Gold
     text, status = end(deploy)
 
     golden("went_on_without.txt", text)
+    assert status is ExitStatus.SUCCEEDED
+
+
+def test_a_watch_that_does_not_tell_is_named(released: Story, golden: Golden) -> None:
+    watched = released.ok("watch", outputs={"verdict": "inconclusive"})
+
+    text, status = end(watched.ends(Outcome.SUCCEEDED))
+
+    golden("inconclusive.txt", text)
     assert status is ExitStatus.SUCCEEDED
 
 

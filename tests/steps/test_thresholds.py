@@ -145,6 +145,7 @@ def test_failures_before_the_end_of_grace_do_not_count_and_a_success_ends_it(
         ("10o", 10, Passed),
         ("9o1u", 10, Inconclusive),
         ("9o1s", 10, Inconclusive),
+        ("1f8o1s", 10, Crossed),
         ("9o1d", 10, Passed),
         ("9o1f", 10, Passed),
         ("4u1s3u2s", 1, Inconclusive),
@@ -157,6 +158,28 @@ def test_the_end_tells_passed_from_inconclusive(
     found = judge(unpack(samples), thresholds(10, above="0.1", min_samples=min_samples))
 
     assert isinstance(found, verdict), found
+
+
+@pytest.mark.parametrize(
+    ("samples", "verdict"),
+    [("1f1o1f1o1f1o", Crossed), ("1f5o", Crossed), ("6o", Passed), ("2f3o", Watching)],
+)
+def test_a_watch_too_short_for_as_many_samples_is_judged_at_its_end(
+    samples: str, verdict: type[Verdict]
+) -> None:
+    found = judge(unpack(samples), thresholds(6, above="0.1", min_samples=10))
+
+    assert isinstance(found, verdict), found
+
+
+@pytest.mark.parametrize(
+    ("samples", "is_blind"), [("3u", True), ("1o2u", False), ("2o1s", False), ("2u1s", True)]
+)
+def test_too_few_samples_are_told_from_none_at_all(samples: str, is_blind: bool) -> None:
+    found = judge(unpack(samples), thresholds(3, above="0.1", min_samples=10))
+
+    assert isinstance(found, Inconclusive)
+    assert found.is_blind == is_blind
 
 
 def test_without_a_rate_one_answer_is_enough_and_none_is_not() -> None:
@@ -216,5 +239,8 @@ def test_the_rate_fires_exactly_when_the_counts_say_so(
         thresholds(60, above=f"0.{tenths}" if tenths < 10 else "1", min_samples=min_samples),
     )
 
-    is_due = failed + ok >= min_samples and 10 * failed > tenths * (failed + ok)
+    is_too_much = 10 * failed > tenths * (failed + ok)
+    told = failed + ok + samples.count(Sample.DISCOUNTED)
+    is_last_chance = len(samples) == 60 and told < min_samples
+    is_due = is_too_much and (failed + ok >= min_samples or is_last_chance)
     assert isinstance(found, Crossed) == is_due

@@ -98,27 +98,40 @@ def test_what_was_broken_before_does_not_count(web: Any, make_context: Any) -> N
     assert outputs.discounted == outputs.checks > 0
 
 
-def test_five_unknown_in_a_row_ask_a_person(make_context: Any) -> None:
-    outcome = STEP.run(monitor("http://nowhere.invalid/", interval=0.01), make_context())
+@pytest.mark.parametrize("on_inconclusive", ["ask", "pass"])
+def test_where_nobody_can_be_asked_a_person_is(make_context: Any, on_inconclusive: str) -> None:
+    context = make_context()
+    fields = {"duration": 60.0, "interval": 0.01, "on_inconclusive": on_inconclusive}
+
+    outcome = STEP.run(monitor("http://nowhere.invalid/", **fields), context)
 
     assert isinstance(outcome, Question)
     assert "could not ask 5 times in a row" in outcome.text
-    assert outcome.outputs.unknown == 5
+    assert (outcome.outputs.checks, outcome.outputs.unknown) == (0, 5)
+    assert "Checks: 0 | Failures: 0 (0.00%) | Unknown: 5" in context.shown[-1]
 
 
 def test_too_few_samples_fail_or_pass_where_the_author_says_so(web: Any, make_context: Any) -> None:
     rate = {"above": "10%", "min_samples": 100}
+    progress = {"samples": "7s", "at": datetime.now(UTC).isoformat(), "paused": 0}
 
     with pytest.raises(ThresholdCrossed, match="inconclusive"):
-        STEP.run(monitor(web.url, error_rate=rate, on_inconclusive="fail"), make_context())
-    passed = STEP.run(monitor(web.url, error_rate=rate, on_inconclusive="pass"), make_context())
+        STEP.run(
+            monitor(web.url, error_rate=rate, on_inconclusive="fail"),
+            make_context(progress=progress),
+        )
+    passed = STEP.run(
+        monitor(web.url, error_rate=rate, on_inconclusive="pass"), make_context(progress=progress)
+    )
 
     assert isinstance(passed, Watched)
     assert passed.verdict == "inconclusive"
 
 
-def test_preflight_says_that_there_can_never_be_enough_samples(web: Any, make_context: Any) -> None:
-    spec = monitor(web.url, error_rate={"above": 0.1, "min_samples": 9})
-    assert STEP.preflight is not None
+def test_a_short_watch_fails_at_too_large_a_share(web: Any, make_context: Any) -> None:
+    web.answers = [(500, ""), (200, "")] * 4
+    rate = {"above": 0.1, "min_samples": 10}
+    spec = monitor(web.url, error_rate=rate, on_inconclusive="pass")
 
-    assert len(STEP.preflight(spec, make_context())) == 1
+    with pytest.raises(ThresholdCrossed, match="checks failed"):
+        STEP.run(spec, make_context())
