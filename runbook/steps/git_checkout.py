@@ -10,8 +10,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
+from pydantic import Field
+
 from runbook.core.plan import Effect, Rerun
-from runbook.errors import Unfit
+from runbook.errors import StepError, Unfit
 from runbook.kinds import (
     Context,
     Done,
@@ -47,7 +49,7 @@ class GitCheckout(Spec):
 
     repository: Resource[Git]
     """The work tree."""
-    revision: str
+    revision: str = Field(min_length=1)
     """A branch of the remote, a tag, or a commit's sha: the first of these that there is."""
     dirty: Literal["refuse", "save"] = "refuse"
     """What to do with changes that would be lost. Saved ones are put back by the rollback."""
@@ -256,7 +258,20 @@ def _preflight(spec: GitCheckout, ctx: Context) -> Sequence[str]:
     missing = git.missing_for(path)
     if not missing and not path.exists():
         missing = [f"`{path}` is not a git work tree"]
-    return missing or _dirt(spec, ctx)
+    return missing or [*_flaws(spec), *_dirt(spec, ctx)]
+
+
+def _flaws(spec: GitCheckout) -> list[str]:
+    """Why the revision cannot be checked out, as far as can be told before the fetch."""
+    path, remote = spec.repository.path, spec.repository.remote
+    try:
+        if not git.has_remote(path, remote):
+            git.resolve(path, spec.revision, None)
+        elif not git.is_commit(path, spec.revision):
+            git.check_is_offered(path, spec.revision, remote)
+    except StepError as error:
+        return [": ".join([error.message, *error.output_tail[:1]])]
+    return []
 
 
 def _dirt(spec: GitCheckout, ctx: Context) -> list[str]:

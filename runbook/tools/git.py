@@ -141,10 +141,29 @@ def resolve(path: Path, revision: str, remote: str | None) -> str:
         return commits[0]
     what = "the beginning of more than one commit" if commits else "nothing"
     place = f"of the remote `{remote}`" if remote else f"in `{path}`"
-    raise Unfit(
-        f"`{revision}` is {what} {place}, expected a branch, a tag or a commit's sha",
+    raise _no_revision(f"`{revision}` is {what} {place}")
+
+
+def _no_revision(what: str) -> Unfit:
+    return Unfit(
+        f"{what}, expected a branch, a tag or a commit's sha",
         hint="push it first, or name another revision",
     )
+
+
+def check_is_offered(path: Path, revision: str, remote: str) -> None:
+    """Refuse what a remote does not have, as far as that can be told without fetching from it.
+
+    Raises:
+        Unfit: it has no branch or tag of that name, and it is no sha, which may be one of its own.
+        CommandFailed: it does not answer.
+    """
+    check_revision(revision)
+    refs = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
+    offered = _expect(path, "ls-remote", "--refs", "--end-of-options", remote, *refs)
+    names = {line.partition("\t")[2] for line in offered.splitlines()}
+    if not names.intersection(refs) and not _SHORT_SHA.fullmatch(revision):
+        raise _no_revision(f"`{revision}` is nothing of the remote `{remote}`")
 
 
 def _commits_beginning_with(path: Path, revision: str) -> list[str]:

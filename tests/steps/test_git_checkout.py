@@ -3,12 +3,14 @@
 import random
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from runbook.errors import CommandFailed, Unfit
 from runbook.kinds import CompletedStep, Done, HalfDone, NotDone, Result, UndoneRun
@@ -152,7 +154,7 @@ def test_the_commit_that_is_there_already_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "revision", ["--orphan", "-", "main~1", "a..b", "no-such", "HEAD^", "main:app", "deadbeef", ""]
+    "revision", ["--orphan", "-", "main~1", "a..b", "no-such", "HEAD^", "main:app", "deadbeef"]
 )
 def test_what_is_no_revision_is_refused(
     repositories: Repositories, make_context: Any, revision: str
@@ -161,6 +163,34 @@ def test_what_is_no_revision_is_refused(
         check_out(repositories.code, revision, make_context())
 
     assert repositories.read("app") == "one"
+
+
+def test_an_empty_revision_is_refused_before_the_run(repositories: Repositories) -> None:
+    with pytest.raises(ValidationError):
+        GitCheckout(repository=repositories.code, revision="")
+
+
+def test_preflight_finds_a_revision_that_the_remote_does_not_have(
+    repositories: Repositories, make_context: Any
+) -> None:
+    repositories.git("tag", "-a", "-m", "v1", "v1", at=repositories.remote)
+    repositories.git("branch", "release/2", at=repositories.remote)
+    repositories.git("branch", "only-here")
+
+    def flaws(revision: str) -> Sequence[str]:
+        spec = GitCheckout(repository=repositories.code, revision=revision)
+        assert git_checkout.STEP.preflight is not None
+        return git_checkout.STEP.preflight(spec, make_context())
+
+    there = ["main", "v1", "release/2", repositories.first, repositories.second, "a" * 40]
+    assert [flaws(revision) for revision in there] == [[]] * len(there)
+    for revision in ("v11", "release", "only-here", "--upload-pack=x"):
+        assert revision in flaws(revision)[0]
+    repositories.git("remote", "set-url", "origin", "/nowhere")
+    assert flaws(repositories.first) == []
+    assert "'/nowhere' does not appear to be a git repository" in flaws("main")[0]
+    repositories.git("remote", "remove", "origin")
+    assert (flaws("only-here"), len(flaws("a" * 40))) == ([], 1)
 
 
 def test_hooks_and_ext_urls_are_never_executed(
