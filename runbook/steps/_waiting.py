@@ -15,7 +15,7 @@ from runbook.kinds import Context
 from runbook.resources import Compose
 from runbook.tools import docker
 from runbook.tools.compose import Service
-from runbook.tools.containers import POLL_S, log_tail, readiness
+from runbook.tools.containers import NO_CONTAINER, POLL_S, log_tail, readiness
 from runbook.units import format_duration
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def flaw_of(client: "DockerClient", stack: Compose, service: str) -> str | None:
     """What is wrong with a service; None: nothing."""
     there = docker.containers(client, stack.project, service)
     if not there:
-        return "it has no container"
+        return NO_CONTAINER
     for container in there:
         now = readiness(client, str(container.id))
         if not now.is_ready:
@@ -107,7 +107,7 @@ class Waiting:
         there = docker.containers(self.client, self.stack.project, service.name)
         if not there and service.replicas:
             gone = StepError(f"service `{service.name}` has no container any more")
-            return _Lack(says="it has no container", never=gone)
+            return _Lack(says=NO_CONTAINER, never=gone)
         is_one_shot = service.name in one_shots(self.found)
         for container in there:
             now = readiness(self.client, str(container.id))

@@ -1,20 +1,27 @@
 """Remove a stack's containers and networks; never its volumes."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runbook.core.plan import Effect, Rerun
+from runbook.errors import StepError
 from runbook.kinds import Context, Outputs, Resource, Result, Spec, StepKind
 from runbook.resources import Compose, Duration
 from runbook.tools import docker
-from runbook.tools.containers import stop_for_good
+from runbook.tools.containers import POLL_S, stop_for_good
 
 if TYPE_CHECKING:
+    from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.networks import Network
 
 _ABOVE_GRACE_S = 60.0
 _CONFLICT = 409
+_IN_USE = (403, _CONFLICT)
+_TRIES = 3
+_LEAVE_S = 5.0
 
 
 class ComposeDown(Spec):
@@ -57,17 +64,29 @@ def _run(spec: ComposeDown, ctx: Context) -> Result[StackDown]:
         ctx.record_progress(outputs.model_dump(mode="json"))
         for container in there:
             ctx.check()
-            stop_for_good(client, str(container.id), grace_s=spec.grace, log=ctx.log)
-            _remove(container)
+            _take_down(client, container, spec, ctx)
             ctx.log(f"removed container `{container.name}`")
         for network in networks:
-            network.remove()
+            _remove_network(network, ctx)
             ctx.log(f"removed network `{network.name}`")
     return Result(outputs, bool(outputs.containers or outputs.networks))
 
 
-def _remove(container: "Container") -> None:
-    """Remove a container that may be removing itself, now that it is stopped."""
+def _take_down(
+    client: "DockerClient", container: "Container", spec: ComposeDown, ctx: Context
+) -> None:
+    for _ in range(_TRIES):
+        stop_for_good(client, str(container.id), grace_s=spec.grace, log=ctx.log)
+        if _is_removed(container, ctx):
+            return
+    raise StepError(
+        f"container `{container.name}` is started again each time that it is stopped",
+        hint="find out who starts it, then `runbook resume`",
+    )
+
+
+def _is_removed(container: "Container", ctx: Context) -> bool:
+    """Remove a container that may be removing itself; False: it is not stopped any more."""
     from docker.errors import APIError, NotFound
 
     with suppress(NotFound):
@@ -76,7 +95,29 @@ def _remove(container: "Container") -> None:
         except APIError as error:
             if error.status_code != _CONFLICT:
                 raise
-            container.wait(condition="removed")
+            container.reload()
+            while container.status == "removing":
+                ctx.sleep(POLL_S)
+                container.reload()
+            return False
+    return True
+
+
+def _remove_network(network: "Network", ctx: Context) -> None:
+    """Remove a network, which the last that were in it may be about to leave."""
+    from docker.errors import APIError, NotFound
+
+    until = time.monotonic() + _LEAVE_S
+    with suppress(NotFound):
+        while True:
+            try:
+                network.remove()
+            except APIError as error:
+                if error.status_code not in _IN_USE or time.monotonic() > until:
+                    raise
+                ctx.sleep(POLL_S)
+            else:
+                return
 
 
 def _by_hand(spec: ComposeDown) -> Sequence[str]:

@@ -4,8 +4,11 @@ Ready is what a container's own health test says now: it is run in the container
 and again, instead of waiting for the engine's next round (30 s by default).
 """
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,13 +17,13 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+NO_CONTAINER = "it has no container"
 POLL_S = 0.25
 """Between two looks at a container that is not ready yet."""
 _EXEC_POLL_S = 0.02
 _TEST_TIMEOUT_S = 30.0
 _SETTLES_S = 1.0
 """A container without a health test is ready once it has run for so long."""
-_SIGTERM = 15
 _UPDATE_TRIES = 100
 _UPDATE_POLL_S = 0.05
 
@@ -40,7 +43,12 @@ class Readiness:
 
 def readiness(client: "DockerClient", container_id: str) -> Readiness:
     """How a container is right now."""
-    inspected: dict[str, Any] = client.api.inspect_container(container_id)
+    from docker.errors import NotFound
+
+    try:
+        inspected: dict[str, Any] = client.api.inspect_container(container_id)
+    except NotFound:
+        return Readiness(says=NO_CONTAINER)
     state = inspected["State"]
     if not state["Running"] or state.get("Restarting"):
         code = int(state.get("ExitCode") or 0)
@@ -103,7 +111,7 @@ def _flaw_of(
 def execute(
     client: "DockerClient", container_id: str, argv: Sequence[str], *, timeout_s: float
 ) -> int | None:
-    """Run a command in a container for its exit code; None: it did not end in time."""
+    """Run a command in a container for its exit code; None: it was killed, as it took too long."""
     created = client.api.exec_create(container_id, list(argv), stdout=False, stderr=False)
     client.api.exec_start(created["Id"], detach=True)
     until = time.monotonic() + timeout_s
@@ -112,7 +120,15 @@ def execute(
         if not ended["Running"] and ended["ExitCode"] is not None:
             return int(ended["ExitCode"])
         time.sleep(_EXEC_POLL_S)
+    _kill(int(client.api.exec_inspect(created["Id"])["Pid"]), container_id)
     return None
+
+
+def _kill(pid: int, container_id: str) -> None:
+    """Kill a command in a container, with all that it has started, where it is ours to see."""
+    with suppress(OSError):
+        if container_id in Path(f"/proc/{pid}/cgroup").read_text():
+            os.killpg(pid, signal.SIGKILL)
 
 
 def printed(container: "Container", *, tail: Literal["all"] | int = "all") -> bytes:
@@ -158,12 +174,15 @@ def stop_for_good(
 def _stop_for_good(
     client: "DockerClient", container_id: str, grace_s: float | None, log: Callable[[str], None]
 ) -> None:
+    from docker.errors import APIError
+
     _update_policy(client, container_id, "no", 0)
     inspected: dict[str, Any] = client.api.inspect_container(container_id)
     if not inspected["State"]["Running"]:
         return
     if inspected["State"].get("Paused"):
-        client.api.unpause(container_id)
+        with suppress(APIError):  # somebody else has; while it is paused, it refuses to stop
+            client.api.unpause(container_id)
     own_s = inspected["Config"].get("StopTimeout")
     patience_s = int(grace_s if grace_s is not None else own_s if own_s is not None else 10)
     if client.api.base_url.startswith("http+docker:") and not can_hear(inspected):
@@ -178,8 +197,8 @@ def can_hear(inspected: dict[str, Any]) -> bool:
     To wait for one that cannot hear is to wait for nothing (pid_namespaces(7)). In doubt it can: to
     kill one that can is to tear what it was about to write.
     """
-    signal = inspected["Config"].get("StopSignal") or "SIGTERM"
-    if signal not in ("SIGTERM", "15", "TERM"):
+    wanted = inspected["Config"].get("StopSignal") or "SIGTERM"
+    if wanted not in ("SIGTERM", "15", "TERM"):
         return True
     process = Path(f"/proc/{int(inspected['State']['Pid'])}")
     try:
@@ -190,7 +209,11 @@ def can_hear(inspected: dict[str, Any]) -> bool:
         )
         heard = int(lines["SigCgt"], 16) | int(lines["SigBlk"], 16)
         is_first = lines["NSpid"].split()[-1] == "1"
-        return not is_first or bool(heard >> (_SIGTERM - 1) & 1) or _may_wait_for_signals(process)
+        return (
+            not is_first
+            or bool(heard >> (signal.SIGTERM - 1) & 1)
+            or _may_wait_for_signals(process)
+        )
     except (OSError, KeyError, ValueError):
         return True  # not ours to see
 
@@ -224,6 +247,8 @@ def _update_policy(client: "DockerClient", container_id: str, name: str, retries
             # One that ends in this very moment still counts as running, and the runtime refuses.
             if not more or not error.is_server_error():
                 raise
+            if client.api.inspect_container(container_id)["State"].get("Dead"):
+                return  # what is left of a removal that failed: nothing starts it again
             time.sleep(_UPDATE_POLL_S)
         else:
             return

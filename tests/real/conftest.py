@@ -135,6 +135,23 @@ class Stack(Project):
         """Write its compose file."""
         (self.root / "compose.yaml").write_text(textwrap.dedent(text))
 
+    def create(self, name: str, script: str, *words: str) -> None:
+        """A one-off container of service `web`, as a Compose that is killed then leaves it."""
+        labels = [
+            f"com.docker.compose.project={self.project}",
+            "com.docker.compose.service=web",
+            "com.docker.compose.oneoff=True",
+        ]
+        given = [*words, *(word for label in labels for word in ("--label", label))]
+        self.docker("create", "--name", name, *given, "runbook-test/python:1", "sh", "-c", script)
+
+    def create_network(self) -> str:
+        """A network of the stack; its name."""
+        name = f"{self.project}_default"
+        label = f"com.docker.compose.project={self.project}"
+        self.docker("network", "create", "--label", label, name)
+        return name
+
     def context(self, **fields: Any) -> Any:
         """A step's context that knows the stack."""
         resources = {"stack": self.resource, **fields.pop("resources", {})}

@@ -208,6 +208,15 @@ def test_all_that_is_waited_for_shares_the_time_there_is(make_stack: MakeStack) 
     assert "`second` was not ready within 6.0s" in caught.value.message
 
 
+def test_an_optional_service_whose_log_nobody_keeps_is_passed_over(make_stack: MakeStack) -> None:
+    text = STACK.format(more="logging: {driver: none}")
+    stack = make_stack(text.replace('[sleep, "600"]', '[sh, -c, "exit 3"]'))
+
+    result = up(stack, optional=["web"])
+
+    assert result.outputs.unready == ["web"]
+
+
 # --- what people do meanwhile ---------------------------------------------------------------
 
 
@@ -311,6 +320,61 @@ def test_a_stack_is_taken_down_with_a_container_that_removes_itself(make_stack: 
     assert stack.containers() == {}
 
 
+def test_a_container_that_is_started_again_while_it_is_taken_down_is_stopped_once_more(
+    make_stack: MakeStack, relay: Relay
+) -> None:
+    stack = stack_of(make_stack)
+    name = f"{stack.project}-web-1"
+    stack.create(name, "exec sleep 600")
+    starts: list[bytes] = []
+
+    def start_again(told: bytes) -> bool:
+        if told.startswith(b"DELETE") and not starts:
+            starts.append(told)
+            stack.docker("start", name)
+        return b"/wait" in told
+
+    relay.refuses = start_again
+
+    compose_down.STEP.run(ComposeDown(stack=stack.resource), stack.context())
+
+    assert starts
+    assert stack.containers() == {}
+
+
+def test_a_network_that_a_guest_is_about_to_leave_is_removed(make_stack: MakeStack) -> None:
+    stack = stack_of(make_stack)
+    network = stack.create_network()
+    image = "runbook-test/python:1"
+    guest = stack.docker("run", "--detach", "--network", network, image, "sleep", "600").strip()
+    context = stack.context()
+    context.sleep = lambda _: stack.docker("rm", "-f", guest)
+
+    try:
+        result = compose_down.STEP.run(ComposeDown(stack=stack.resource), context)
+    finally:
+        stack.docker("rm", "-f", guest)
+
+    assert isinstance(result, Result)
+    assert result.outputs.networks == [network]
+    assert network not in stack.docker("network", "ls")
+
+
+def test_a_network_that_somebody_removes_meanwhile_is_removed(
+    make_stack: MakeStack, relay: Relay
+) -> None:
+    stack = stack_of(make_stack)
+    network = stack.create_network()
+    relay.refuses = lambda told: (
+        told.startswith(b"DELETE") and stack.docker("network", "rm", network) == ""
+    )
+
+    result = compose_down.STEP.run(ComposeDown(stack=stack.resource), stack.context())
+
+    assert isinstance(result, Result)
+    assert result.outputs.networks == [network]
+
+
 # --- killed on the way ----------------------------------------------------------------------
 
 
@@ -371,21 +435,10 @@ def name_for(stack: Stack, context: Any) -> str:
     return f"{stack.project}-web-rb-{context.operation}-{context.attempt}"
 
 
-def create(stack: Stack, name: str, script: str, *words: str) -> None:
-    """What a Compose that was killed between creating and starting leaves."""
-    labels = [
-        f"com.docker.compose.project={stack.project}",
-        "com.docker.compose.service=web",
-        "com.docker.compose.oneoff=True",
-    ]
-    given = [*words, *(word for label in labels for word in ("--label", label))]
-    stack.docker("create", "--name", name, *given, "runbook-test/python:1", "sh", "-c", script)
-
-
 def test_a_container_that_was_created_and_not_started_is_started(make_stack: MakeStack) -> None:
     stack = stack_of(make_stack)
     context = stack.context(step_id="migrate", timeout_s=60.0)
-    create(stack, name_for(stack, context), "echo ran")
+    stack.create(name_for(stack, context), "echo ran")
 
     found = compose_run.STEP.probe and compose_run.STEP.probe(one_off(stack, "echo ran"), context)
     result = compose_run.STEP.run(one_off(stack, "echo ran"), context)
@@ -494,7 +547,7 @@ def test_a_command_that_ended_well_counts_as_a_change_where_its_database_cannot_
     database = Sqlite(name="db", path=stack.root / "shop.db")
     spec = one_off(stack, "").model_copy(update={"changes": database})
     script = "echo no database any more > /here/shop.db"
-    create(stack, name_for(stack, context), script, "--volume", f"{stack.root}:/here")
+    stack.create(name_for(stack, context), script, "--volume", f"{stack.root}:/here")
 
     result = compose_run.STEP.run(spec, context)
     found = compose_run.STEP.probe and compose_run.STEP.probe(spec, context)
@@ -508,7 +561,7 @@ def test_a_command_that_ended_well_counts_as_a_change_where_its_database_cannot_
 def test_a_command_whose_log_nobody_keeps_is_followed_to_its_end(make_stack: MakeStack) -> None:
     stack = stack_of(make_stack)
     context = stack.context(step_id="migrate")
-    create(stack, name_for(stack, context), "sleep 1; exit 3", "--log-driver", "none")
+    stack.create(name_for(stack, context), "sleep 1; exit 3", "--log-driver", "none")
 
     with pytest.raises(CommandFailed) as caught:
         compose_run.STEP.run(one_off(stack, ""), context)
@@ -521,7 +574,7 @@ def test_a_command_whose_container_is_removed_at_its_end_is_not_run_again(
 ) -> None:
     stack = stack_of(make_stack)
     context = stack.context(step_id="migrate")
-    create(stack, name_for(stack, context), "echo began; sleep 1")
+    stack.create(name_for(stack, context), "echo began; sleep 1")
     context.log = lambda _: stack.docker("rm", "-f", name_for(stack, context))
 
     with pytest.raises(StepError) as caught:
@@ -539,7 +592,7 @@ def test_a_command_is_followed_although_the_engine_is_away_meanwhile(
 ) -> None:
     stack = stack_of(make_stack)
     context = stack.context(step_id="migrate")
-    create(stack, name_for(stack, context), "echo began; sleep 1; echo ended")
+    stack.create(name_for(stack, context), "echo began; sleep 1; echo ended")
 
     def log(text: str) -> None:
         context.logged.append(text)
