@@ -25,7 +25,6 @@ class ExitStatus(IntEnum):
     PARKED = 5
     HELD = 6
     UNFIT = 7
-    PENDING = 20
     BUG = 70
     HUNG_UP = 129
     INTERRUPTED = 130

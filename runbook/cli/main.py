@@ -15,6 +15,7 @@ COMMANDS = {
     "reject": "Say no to what a run waits for.",
     "abort": "Give up a run for good, after mending it by hand.",
     "validate": "Check runbooks; nothing is executed.",
+    "plan": "Show what a run would do; nothing is executed.",
     "status": "Show what is unfinished, and what to type.",
     "history": "List runs, newest first.",
     "logs": "Print the step logs of a run.",

@@ -3,11 +3,9 @@
 stdout is for the answer; stderr for progress, prompts and diagnostics.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -31,8 +29,6 @@ class Options:
     color: str = "auto"
     is_mute: bool = False
     """`--no-input`: never ask."""
-    lost: str = ""
-    """Why stdout did not take an answer, though somebody waits for it; empty: it did."""
 
     # --- what kind of place this is -------------------------------------------------------
 
@@ -82,12 +78,8 @@ class Options:
     # --- streams --------------------------------------------------------------------------
 
     def answer(self, text: str) -> None:
-        """Write to stdout; a reader who has gone does not matter, a full disk is noted."""
-        try:
-            _write(sys.stdout, text)
-        except OSError as error:
-            self.lost = (error.strerror or "").lower()
-            _discard(sys.stdout)
+        """Write to stdout; a reader who has gone does not matter."""
+        _write(sys.stdout, text)
 
     def answer_json(self, kind: str, content: Mapping[str, Any]) -> None:
         """Write the command's one JSON document; among events it is a line, as they are."""
@@ -101,8 +93,7 @@ class Options:
 
     def say(self, text: str) -> None:
         """Write to stderr."""
-        with suppress(OSError):
-            _write(sys.stderr, text)
+        _write(sys.stderr, text)
 
     def mark(self, text: str, color: str, stream: TextIO) -> str:
         """The text in colour, where that stream takes it."""
@@ -114,21 +105,15 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text if text.endswith("\n") else f"{text}\n")
         stream.flush()
     except BrokenPipeError:
-        _discard(stream)
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
+        # Python flushes once more at its exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError:
         # The terminal is gone; the run and its exit status are not.
         return
     except UnicodeEncodeError:
         plain = text.encode("ascii", "backslashreplace").decode("ascii")
         stream.write(plain if plain.endswith("\n") else f"{plain}\n")
         stream.flush()
-
-
-def _discard(stream: TextIO) -> None:
-    """Let the rest go nowhere: Python flushes once more at its exit, and would complain there."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -164,8 +149,7 @@ def common_options(target: F) -> F:
     decorators = [
         click.option(
             "--state-dir", default=None, expose_value=False, callback=_keep("state_dir"),
-            metavar="DIR", help="Where journal, logs and restore points lie. Default:"
-            " /var/lib/runbook where we may write it, else ~/.local/state/runbook.",
+            metavar="DIR", help="Where journal, logs and restore points lie.",
         ),
         _flag("-v", "--verbose", field_name="verbosity", value=1, text="Show the steps' logs."),
         _flag("-q", "--quiet", field_name="verbosity", value=-1, text="Only failures and the end."),

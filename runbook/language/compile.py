@@ -29,10 +29,9 @@ from runbook.language.effects import (
 from runbook.language.environments import other_bases
 from runbook.language.expressions import Evaluator
 from runbook.language.inputs import declared_defaults
-from runbook.language.known_values import check_known_values
+from runbook.language.known_values import check_known_values, known_to
 from runbook.language.pinning import pinned_files
 from runbook.language.policy import planned_policy, with_approval
-from runbook.language.secrecy import holds_secret
 from runbook.language.source import Node
 from runbook.registry import Registry
 from runbook.units import parse_duration_s
@@ -175,15 +174,18 @@ def _resource(declared: Declared) -> PlannedResource:
 
 
 def _computed_vars(plan: Plan, document: Document) -> JsonObject:
-    """Each variable's value; one that a secret goes into stays as it was written."""
+    """Each variable's value; one that a secret, or an input without a value, goes into
+    stays as it was written.
+    """
+    known = known_to(document, plan.inputs)
     scope = {
         "inputs": plan.inputs,
         "env": {"name": plan.environment, "protected": plan.is_protected},
     }
     return {
-        name: declared.node.value
-        if holds_secret(document, declared.node)
-        else _computed(name, declared, scope)
+        name: _computed(name, declared, scope)
+        if known.has(declared.node.value)
+        else declared.node.value
         for name, declared in document.vars.items()
     }
 

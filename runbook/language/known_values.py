@@ -1,10 +1,10 @@
 """Parameters whose values are known when a run is planned: checked then, and not in its middle."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runbook.core.plan import Json, Plan
+from runbook.core.plan import SENSITIVE_INPUT, Json, JsonObject, Plan
 from runbook.errors import ParametersInvalid
 from runbook.language.diagnostics import InvalidRunbook
 from runbook.language.document import Bundle, Document, Step
@@ -17,14 +17,60 @@ from runbook.language.expressions import (
     references_in,
     split,
 )
-from runbook.language.secrecy import is_secret
 from runbook.language.source import Node, Source
 from runbook.registry import Registry
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-_KNOWN = ("inputs", "vars", "env")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What has a value before anything has run."""
+
+    roots: Collection[str]
+    """All that begins with one of these has."""
+    inputs: Collection[str]
+    """The inputs that have one."""
+    written: Mapping[str, JsonObject]
+    """Roots whose names have one if all does that goes into them: how each is written."""
+
+    def has(self, template: Json) -> bool:
+        """Whether every expression of a template has a value."""
+        match template:
+            case str():
+                return all(self.has_name(name) for name, _ in references_in(template))
+            case list():
+                return all(map(self.has, template))
+            case dict():
+                return all(map(self.has, template.values()))
+            case _:
+                return True
+
+    def has_name(self, name: Reference) -> bool:
+        """Whether what a name gives has."""
+        root, key = name.parts[:2]
+        if root == "inputs":
+            return key in self.inputs
+        named = self.written.get(root, {})
+        return root in self.roots or (key in named and self.has(named[key]))
+
+
+def foreseeable(plan: Plan) -> Known:
+    """What is known of a plan to whoever need not know what its secrets are."""
+    sensitive = (name.removeprefix(SENSITIVE_INPUT) for name in plan.secrets)
+    resources: JsonObject = {name: each.params for name, each in plan.resources.items()}
+    return Known(
+        roots=("env", "secrets"),
+        inputs={*plan.inputs, *sensitive},
+        written={"vars": dict(plan.vars), "resources": resources},
+    )
+
+
+def known_to(document: Document, inputs: JsonObject) -> Known:
+    """What is known of a document, given its inputs: secrets are not, nor what depends on one."""
+    written = {name: declared.node.value for name, declared in document.vars.items()}
+    return Known(roots=("env",), inputs=inputs, written={"vars": written})
 
 
 def check_known_values(bundle: Bundle, plan: Plan, registry: Registry) -> None:
@@ -40,7 +86,7 @@ def check_known_values(bundle: Bundle, plan: Plan, registry: Registry) -> None:
         "vars": plan.vars,
         "env": {"name": plan.environment, "protected": plan.is_protected},
     }
-    values = _Values(bundle.main, registry, scope)
+    values = _Values(bundle.main, registry, scope, known_to(bundle.main, plan.inputs))
     for step in bundle.main.steps:
         values.check(step)
     found = [each for source in bundle.sources() for each in source.diagnostics]
@@ -53,6 +99,7 @@ class _Values:
     document: Document
     registry: Registry
     scope: Mapping[str, object]
+    known: Known
 
     def check(self, step: Step) -> None:
         """Note every parameter of a step that does not fit."""
@@ -70,7 +117,7 @@ class _Values:
     def _may_run(self, step: Step) -> bool:
         """Whether a step may run, as far as that is known; a condition may guard its parameters."""
         used = references(step.when) if step.when else ()
-        known = [self._is_known_name(name) for name in used]
+        known = [self.known.has_name(name) for name in used]
         if step.when is None or not all(known):
             return not any(known)
         try:
@@ -79,10 +126,7 @@ class _Values:
             return False  # the run says why
 
     def _is_known(self, text: Node) -> bool:
-        return all(self._is_known_name(name) for name, _ in references_in(str(text.value)))
-
-    def _is_known_name(self, name: Reference) -> bool:
-        return name.parts[0] in _KNOWN and not is_secret(self.document, name)
+        return self.known.has(text.value)
 
     def _misfits(self, step: Step, key: str, node: Node) -> Iterator[tuple[Node, str, str | None]]:
         """Each place in a parameter that does not fit: what is wrong there, and what to write."""

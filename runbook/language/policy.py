@@ -46,7 +46,7 @@ def with_approval(plan: Plan, policy: Node | None, place: str) -> Plan:
         params={"message": _message(plan), **given},
         effect=Effect.READS,
         rerun=Rerun.SAFE,
-        timeout_s=60.0,
+        timeout_s=600.0,
         place=place,
     )
     rest = (

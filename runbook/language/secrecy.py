@@ -30,12 +30,12 @@ def is_secret(document: Document, reference: Reference) -> bool:
             is_var = root == "vars"
             declared = (document.vars if is_var else document.resources).get(name)
             roots = _ROOTS[:2] if is_var else _ROOTS
-            return declared is not None and holds_secret(document, declared.node, roots)
+            return declared is not None and _holds_secret(document, declared.node, roots)
         case _:
             return False
 
 
-def holds_secret(document: Document, node: Node, roots: tuple[str, ...] = _ROOTS) -> bool:
+def _holds_secret(document: Document, node: Node, roots: tuple[str, ...]) -> bool:
     """Whether anything that a node refers to, among these roots, is secret."""
     return any(
         is_secret(document, reference)

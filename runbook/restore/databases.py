@@ -111,7 +111,7 @@ class DatabaseWay(Protocol[E]):
     def backup_by_hand(self) -> Sequence[str]:
         """Shell commands."""
 
-    def restore_by_hand(self) -> Sequence[str]:
+    def restore_by_hand(self, phase: Phase) -> Sequence[str]:
         """Shell commands."""
 
 

@@ -333,5 +333,5 @@ class PostgresWay:
     def backup_by_hand(self) -> Sequence[str]:
         return by_hand.backing_up(self.database)
 
-    def restore_by_hand(self) -> Sequence[str]:
-        return by_hand.restoring(self.database)
+    def restore_by_hand(self, phase: Phase) -> Sequence[str]:
+        return by_hand.restoring(self.database, phase)

@@ -3,6 +3,7 @@
 from shlex import quote
 
 from runbook.resources import Postgres
+from runbook.restore.databases import Phase
 
 
 def program(database: Postgres, name: str) -> str:
@@ -63,14 +64,15 @@ def backing_up(database: Postgres) -> list[str]:
     return [f"{program(database, 'pg_dump')} --format=custom {name} > {dump}"]
 
 
-def restoring(database: Postgres) -> list[str]:
+def restoring(database: Postgres, phase: Phase) -> list[str]:
     """Shell commands."""
     staged, replaced = f"{database.database}__restored", f"{database.database}__replaced"
-    return [
+    stage = [
         f"{program(database, 'createdb')} {quote(staged)}",
         f"{program(database, 'pg_restore')} --exit-on-error --dbname={quote(staged)} < DUMP",
-        *switching(database, staged, replaced),
     ]
+    switch = switching(database, staged, replaced)
+    return {"stage": stage, "switch": switch, "all": [*stage, *switch]}[phase]
 
 
 def _alter(name: str) -> str:

@@ -262,11 +262,14 @@ class SqliteWay:
         path = quote(str(self.database.path))
         return [f"sqlite3 {path} \".backup '{self._copy_name}'\""]
 
-    def restore_by_hand(self) -> Sequence[str]:
+    def restore_by_hand(self, phase: Phase) -> Sequence[str]:
         path = quote(str(self.database.path))
+        stage = f"cp RESTORE_POINT/databases/{self._copy_name} {path}.new"
+        if phase == "stage":
+            return [stage]
         return [
+            *([stage] if phase == "all" else []),
             f"sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'",
-            f"cp RESTORE_POINT/databases/{self._copy_name} {path}.new",
             f"mv {path} {path}.replaced && mv {path}.new {path}",
         ]
 

@@ -206,7 +206,8 @@ class VolumeWay:
 
     def restore_by_hand(self) -> Sequence[str]:
         path = "$(docker volume inspect --format '{{.Mountpoint}}' " + quote(self._name) + ")"
-        return [f"rsync -a --delete --checksum RESTORE_POINT/volumes/NAME/files/ {path}/"]
+        kept = f"RESTORE_POINT/volumes/{quote(self.volume.name)}/files/"
+        return [f"rsync -a --delete --checksum {kept} {path}/"]
 
     def _helper(self) -> str:
         return f"docker run --rm --volume {quote(self._name)}:/volume:ro IMAGE"

@@ -14,6 +14,7 @@ from runbook.core.plan import Effect, Rerun
 from runbook.field_rules import no_more_than, rules
 from runbook.kinds import Context, Outputs, Question, Spec, StepKind
 from runbook.resources import AS_WHOLE, Duration
+from runbook.units import format_duration
 
 MOST_PEOPLE = 20
 
@@ -62,7 +63,9 @@ def _run(spec: Approval, ctx: Context) -> Approved | Question[Approved]:
 
 def _describe(spec: Approval) -> str:
     people = "1 person" if spec.required == 1 else f"{spec.required} people"
-    return f"wait until {people} approve" + (f", of {', '.join(spec.by)}" if spec.by else "")
+    named = f" of {', '.join(spec.by)}" if spec.by else ""
+    until = f", for {format_duration(spec.expires)} at most" if spec.expires else ""
+    return f"wait for the yes of {people}{named}{until}"
 
 
 STEP = StepKind(

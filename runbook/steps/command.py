@@ -28,6 +28,7 @@ from runbook.kinds import (
 )
 from runbook.resources import AbsolutePath, Database, PossiblySecret
 from runbook.restore.databases import way_of
+from runbook.tools.command import assignments
 from runbook.tools.files import disk_errors, make_directories, write_durably
 from runbook.tools.process import Command, Completed, output
 
@@ -280,8 +281,9 @@ def _describe(spec: RunCommand) -> str:
 def _by_hand(spec: RunCommand) -> Sequence[str]:
     there = [f"cd {shlex.quote(str(spec.directory))}"] if spec.directory else []
     if spec.argv is not None:
-        return [*there, shlex.join(spec.argv)]
-    return [*there, *(spec.script or "").strip().splitlines()]
+        return [*there, Command(argv=tuple(spec.argv), environment=spec.environment).typed()]
+    exports = [f"export {each}" for each in assignments(spec.environment)]
+    return [*there, *exports, *(spec.script or "").strip().splitlines()]
 
 
 def _preflight(spec: RunCommand, _ctx: Context) -> Sequence[str]:

@@ -112,8 +112,8 @@ def _by_hand(spec: ComposeBuild) -> Sequence[str]:
     services = spec.services or ()
     fetch = compose.command(spec.stack, "pull", "--ignore-buildable", *services)
     return [
-        " ".join(fetch.argv),
-        " ".join(compose.build(spec.stack, services, pull=spec.pull).argv),
+        fetch.typed(),
+        compose.build(spec.stack, services, pull=spec.pull).typed(),
     ]
 
 

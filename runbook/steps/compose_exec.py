@@ -72,12 +72,15 @@ def _container(spec: ComposeExec) -> str:
 
 
 def _command(spec: ComposeExec, container: str) -> Command:
-    variables = [word for name in spec.environment for word in ("--env", name)]
-    user = ["--user", spec.user] if spec.user else []
     return Command(
-        argv=("docker", "exec", *variables, *user, container, *spec.command),
+        argv=("docker", "exec", *_options(spec), container, *spec.command),
         environment=spec.environment,
     )
+
+
+def _options(spec: ComposeExec) -> list[str]:
+    variables = [word for name in spec.environment for word in ("--env", name)]
+    return [*variables, *(["--user", spec.user] if spec.user else [])]
 
 
 def _probe(_spec: ComposeExec, _ctx: Context) -> ProbeResult[ExecEnded]:
@@ -89,8 +92,9 @@ def _title(spec: ComposeExec) -> str:
 
 
 def _by_hand(spec: ComposeExec) -> Sequence[str]:
-    project = spec.stack.project
-    return [f"docker compose --project-name {project} exec -T {spec.service} {_title(spec)}"]
+    enter = ("docker", "compose", "--project-name", spec.stack.project, "exec", "-T")
+    argv = (*enter, *_options(spec), spec.service, *spec.command)
+    return [Command(argv=argv, environment=spec.environment).typed()]
 
 
 STEP = StepKind(

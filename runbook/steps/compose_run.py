@@ -244,8 +244,8 @@ def _title(spec: ComposeRun) -> str:
 
 
 def _by_hand(spec: ComposeRun) -> Sequence[str]:
-    started = _start(spec, "runbook-by-hand").argv
-    return [shlex.join(started), "docker wait runbook-by-hand", "docker rm runbook-by-hand"]
+    started = _start(spec, "runbook-by-hand")
+    return [started.typed(), "docker wait runbook-by-hand", "docker rm runbook-by-hand"]
 
 
 STEP = StepKind(

@@ -96,8 +96,10 @@ def _describe(spec: ComposeStop) -> str:
 
 
 def _by_hand(spec: ComposeStop) -> Sequence[str]:
-    which = " ".join(spec.services or ["SERVICE…"])
-    return [f"docker compose --project-name {spec.stack.project} stop {which}"]
+    stop = f"docker compose --project-name {spec.stack.project} stop"
+    if spec.keep:
+        return [f"{stop} SERVICE…  # all but {', '.join(spec.keep)}"]
+    return [" ".join([stop, *(spec.services or ())])]
 
 
 STEP = StepKind(

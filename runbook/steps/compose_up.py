@@ -306,7 +306,7 @@ def _describe(spec: ComposeUp) -> str:
 
 
 def _by_hand(spec: ComposeUp) -> Sequence[str]:
-    return [" ".join(compose.command(spec.stack, "up", "--detach", *(spec.services or ())).argv)]
+    return [compose.command(spec.stack, "up", "--detach", *(spec.services or ())).typed()]
 
 
 def _preflight(spec: ComposeUp, _ctx: Context) -> Sequence[str]:

@@ -77,7 +77,7 @@ def _lost(point: CompletedStep, now: datetime) -> str:
 
 
 def _describe(spec: Confirm) -> str:
-    return "confirmed beforehand" if spec.given else "ask before going on"
+    return "confirmed beforehand" if spec.given else "ask, unless a failure started the run"
 
 
 def _needs_answer(spec: Confirm, trigger: Trigger) -> bool:

@@ -22,6 +22,7 @@ from runbook.kinds import (
 )
 from runbook.resources import Process, ReadyCheck
 from runbook.tools import daemon
+from runbook.tools.command import assignments
 from runbook.tools.daemon import Running
 from runbook.tools.http import Answer, Request, ask
 from runbook.units import format_duration
@@ -175,9 +176,10 @@ def _describe(spec: ProcessUp) -> str:
 
 def _by_hand(spec: ProcessUp) -> Sequence[str]:
     process = spec.process
+    start = " ".join([*assignments(process.environment), "setsid", shlex.join(process.argv)])
     commands = [
         f"cd {shlex.quote(str(process.directory))}",
-        f"setsid {shlex.join(process.argv)} </dev/null >>{process.name}.log 2>&1 &",
+        f"{start} </dev/null >>{process.name}.log 2>&1 &",
     ]
     return [*commands, f"curl -f '{process.ready.get}'"] if process.ready else commands
 

@@ -1,6 +1,7 @@
 """What an external command is, what it gets of our environment, and whether it could start."""
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,14 @@ BASE_ENVIRONMENT = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
 """What every command inherits of our own environment; nothing else of it."""
+
+
+def assignments(environment: Mapping[str, str | Secret]) -> list[str]:
+    """Variables as a person types them; a secret is in the shell's own of the same name."""
+    return [
+        f'{name}="${name}"' if isinstance(value, Secret) else f"{name}={shlex.quote(value)}"
+        for name, value in environment.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,10 @@ class Command:
         """Every secret that the command is given."""
         given = (*self.environment.values(), self.stdin)
         return tuple(value for value in given if isinstance(value, Secret))
+
+    def typed(self) -> str:
+        """How a person types it."""
+        return " ".join([*assignments(self.environment), shlex.join(self.argv)])
 
     def stdin_bytes(self) -> bytes:
         """What it reads, as it reads it."""

@@ -10,10 +10,13 @@ import pytest
 import yaml
 
 import runbook
+from runbook.cli.plan import view_plan
 from runbook.core.plan import Effect, Rerun
 from runbook.errors import RunbookError
 from runbook.introspection import describe_fields, nested_models
 from runbook.language.checking import validate
+from runbook.language.compile import compile_runbook
+from runbook.language.inputs import read_inputs
 from runbook.registry import discover
 from runbook.report.reference import refer_to
 
@@ -60,8 +63,8 @@ def test_every_parameter_and_output_is_documented(name: str) -> None:
     assert not undocumented
 
 
-@every_kind
-def test_the_example_is_valid(name: str, tmp_path: Path) -> None:
+def write_example(name: str, folder: Path) -> Path:
+    """A runbook whose last step is the kind's own example."""
     example = yaml.safe_load(refer_to(name, REGISTRY.find(name)).example)
     back_up = {"id": "backed_up", "uses": "load_restore_point"}
     document: dict[str, object] = {"runbook": "v1", "name": "sample", "steps": [back_up, example]}
@@ -69,12 +72,35 @@ def test_the_example_is_valid(name: str, tmp_path: Path) -> None:
         "confirm": {"type": "boolean", "default": False},
         "channel": {"type": "string", "default": "stable"},
     }
-    (tmp_path / "project.yaml").write_text(RESOURCES)
-    (tmp_path / "sample.yaml").write_text(yaml.safe_dump(document))
+    (folder / "project.yaml").write_text(RESOURCES)
+    path = folder / "sample.yaml"
+    # What is known only once a run has begun would leave it undescribed.
+    path.write_text(yaml.safe_dump(document).replace("${{ run.id }}", "1"))
+    return path
 
-    findings = validate(tmp_path / "sample.yaml", registry=REGISTRY)
+
+@every_kind
+def test_the_example_is_valid(name: str, tmp_path: Path) -> None:
+    path = write_example(name, tmp_path)
+
+    findings = validate(path, registry=REGISTRY)
 
     assert [each.message for each in findings if each.is_error] == []
+
+
+@every_kind
+def test_a_plan_says_what_the_example_would_do_and_what_to_type_instead(
+    name: str, tmp_path: Path
+) -> None:
+    path = write_example(name, tmp_path)
+    plan = compile_runbook(path, registry=REGISTRY, read=lambda each: read_inputs(each, {}, {}))
+
+    step = view_plan(plan, REGISTRY).steps[-1]
+
+    assert step.later == {}
+    assert step.line
+    assert bool(step.commands) == (REGISTRY.find(name).by_hand is not None)
+    assert all(command and "\n" not in command for command in step.commands)
 
 
 @every_kind
