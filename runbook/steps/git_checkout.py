@@ -4,10 +4,10 @@ HEAD is detached: a branch moved by a rollback would be moved forward again by t
 and nobody would notice. Hooks do not run; submodules are left as they are.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
 from pydantic import Field
@@ -33,6 +33,7 @@ from runbook.tools import files, git
 
 _POLL_S = 0.1
 _LOCK_PATIENCE_S = 60.0
+_LOCK_REST_S = 3.0
 
 
 class GitCheckout(Spec):
@@ -99,7 +100,9 @@ def _run(spec: GitCheckout, ctx: Context) -> Result[CheckedOut]:
     path = spec.repository.path
     git.check_revision(spec.revision)
     if not git.is_work_tree(path):
-        raise Unfit(f"`{path}` is not a git work tree", hint=f"git clone URL {quote(str(path))}")
+        raise Unfit(
+            f"`{path}` is not a git work tree", hint=f"git clone URL {shlex.quote(str(path))}"
+        )
     _clear_locks(spec.repository, ctx)
     earlier = _read(ctx)
     begun = _begin(spec, ctx, _resolve(spec, ctx)) if earlier is None else earlier
@@ -113,20 +116,27 @@ def _run(spec: GitCheckout, ctx: Context) -> Result[CheckedOut]:
 
 
 def _clear_locks(repository: Git, ctx: Context) -> None:
-    """Wait for a git that works here; remove the locks of one that was killed."""
+    """Wait for whoever works here; remove the locks of a git that was killed."""
     waited_s = 0.0
-    while True:
-        left = git.left_locks(repository.path, repository.remote)
-        if not left.files or not left.holders:
-            break
+    before, left = None, git.left_locks(repository.path, repository.remote)
+    while left.files and not (left == before and _are_abandoned(left)):
         if waited_s >= _LOCK_PATIENCE_S:
-            pids = ", ".join(map(str, left.holders))
-            raise Unfit(f"git is at work in `{repository.path}` since long, as pid {pids}")
+            pids = f", maybe as pid {', '.join(map(str, left.holders))}" if left.holders else ""
+            raise Unfit(
+                f"git is at work in `{repository.path}` since long{pids}",
+                hint=f"where that is not so: rm {shlex.join(map(str, left.files))}",
+            )
         ctx.sleep(_POLL_S)
         waited_s += _POLL_S
+        before, left = left, git.left_locks(repository.path, repository.remote)
     for file in left.files:
         file.unlink(missing_ok=True)
         ctx.log(f"removed `{file}`, which a killed git had left behind")
+
+
+def _are_abandoned(left: git.LeftLocks) -> bool:
+    # A git that works from elsewhere, or a library, is not to be seen: its locks are new.
+    return not left.holders and left.untouched_s >= _LOCK_REST_S
 
 
 def _resolve(spec: GitCheckout, ctx: Context) -> str:
@@ -246,10 +256,10 @@ def _describe(spec: GitCheckout) -> str:
 
 
 def _by_hand(spec: GitCheckout) -> Sequence[str]:
-    there = f"git -C {quote(str(spec.repository.path))}"
+    there = f"git -C {shlex.quote(str(spec.repository.path))}"
     return [
-        f"{there} fetch --prune --tags {quote(spec.repository.remote)}",
-        f"{there} checkout --detach {quote(spec.revision)} --",
+        f"{there} fetch --prune --tags {shlex.quote(spec.repository.remote)}",
+        f"{there} checkout --detach {shlex.quote(spec.revision)} --",
     ]
 
 

@@ -7,7 +7,8 @@ no file system monitor and no `ext::` URL is ever executed; nobody is asked for 
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -243,8 +244,14 @@ def _expect(path: Path, *arguments: str, stdin: str | None = None) -> str:
 class LeftLocks:
     """Lock files in a repository, and the processes of git that may be holding them."""
 
-    files: tuple[Path, ...]
+    files: Mapping[Path, tuple[int, int]]
+    """Each one's inode and modification time in nanoseconds."""
     holders: tuple[int, ...]
+
+    @property
+    def untouched_s(self) -> float:
+        """For how long nobody has written to any of them."""
+        return min((time.time() - mtime_ns / 1e9 for _, mtime_ns in self.files.values()), default=0)
 
 
 def left_locks(path: Path, remote: str) -> LeftLocks:
@@ -254,8 +261,14 @@ def left_locks(path: Path, remote: str) -> LeftLocks:
     candidates = [own / "index.lock", own / "HEAD.lock", own / "ORIG_HEAD.lock"]
     candidates += [common / "packed-refs.lock", common / "shallow.lock"]
     for refs in (common / "refs/remotes" / remote, common / "refs/tags"):
-        candidates += refs.rglob("*.lock")
-    files = tuple(file for file in candidates if file.exists())
+        # Unlike `rglob`, it passes over a directory that another git prunes meanwhile.
+        for directory, _, names in os.walk(refs):
+            candidates += [Path(directory, name) for name in names if name.endswith(".lock")]
+    files: dict[Path, tuple[int, int]] = {}
+    for file in candidates:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = file.stat()
+            files[file] = (status.st_ino, status.st_mtime_ns)
     return LeftLocks(files, tuple(_gits_in(path.resolve())) if files else ())
 
 
@@ -263,9 +276,16 @@ def _gits_in(path: Path) -> Iterator[int]:
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
-        # Gone meanwhile, or somebody else's: `git -C` makes the work tree its working directory.
-        with suppress(OSError):
+        with suppress(OSError):  # gone meanwhile
             is_git = (process / "comm").read_text("utf-8", "replace").startswith("git")
             is_alive = b") Z" not in (process / "stat").read_bytes()
-            if is_git and is_alive and (process / "cwd").readlink().is_relative_to(path):
+            if is_git and is_alive and _may_be_in(path, process):
                 yield int(process.name)
+
+
+def _may_be_in(path: Path, process: Path) -> bool:
+    """Whether a git works here: `git -C` makes the work tree its working directory."""
+    try:
+        return (process / "cwd").readlink().is_relative_to(path)
+    except PermissionError:
+        return True  # another user's, who does not tell

@@ -1,8 +1,11 @@
 """git_checkout and record_commit in real repositories, killed and dirtied."""
 
+import itertools
+import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -289,9 +292,39 @@ def test_a_rollback_saves_what_it_would_lose(repositories: Repositories, make_co
 def test_locks_of_a_killed_git_are_removed(repositories: Repositories, make_context: Any) -> None:
     for name in ("index.lock", "HEAD.lock", "refs/remotes/origin/main.lock"):
         (repositories.clone / ".git" / name).touch()
+    make_old(repositories.clone)
 
     outcome = check_out(repositories.code, "main", make_context())
 
+    assert outcome.outputs.commit == repositories.second
+
+
+def make_old(clone: Path) -> None:
+    """Let the locks that a killed git has left be old."""
+    for lock in (clone / ".git").rglob("*.lock"):
+        os.utime(lock, (0, 0))
+
+
+def test_the_lock_of_a_git_that_works_from_elsewhere_is_not_taken_from_it(
+    repositories: Repositories, make_context: Any
+) -> None:
+    dot_git = repositories.clone / ".git"
+    lock = dot_git / "index.lock"
+    # It holds its lock until its input ends.
+    argv = ["git", f"--git-dir={dot_git}", "update-index", "--stdin"]
+    checks, was_held = itertools.count(), []
+    with subprocess.Popen(argv, cwd="/", stdin=subprocess.PIPE) as unseen:
+        while not lock.exists():
+            time.sleep(0.01)
+
+        def on_check() -> None:
+            if next(checks) == 4:
+                was_held.append(lock.exists())
+                unseen.communicate()
+
+        outcome = check_out(repositories.code, "main", make_context(on_check=on_check))
+
+    assert was_held == [True]
     assert outcome.outputs.commit == repositories.second
 
 
@@ -363,6 +396,7 @@ class KilledContext:
             process.wait(self._kill_after_s)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        make_old(Path(command.argv[2]))
         raise KilledError
 
 
