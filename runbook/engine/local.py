@@ -115,8 +115,8 @@ class LocalRuntime:
         until = time.monotonic() + signals.LET_GO_S
         for context in self._contexts.values():
             context.leave()
-        with suppress(Empty, JournalUnwritable):
-            while self._contexts and (left_s := until - time.monotonic()) > 0:
+        while self._contexts and (left_s := until - time.monotonic()) > 0:
+            with suppress(Empty, JournalUnwritable):
                 self._take(self.inbox.get(timeout=left_s))
 
     def _tidy(self) -> None:

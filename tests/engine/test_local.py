@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from runbook.engine.local import LocalRuntime
 from runbook.engine.lock import Lock, Owner, acquire
 from runbook.engine.scene import Scene
 from runbook.engine.watcher import Answer, Ending
-from runbook.errors import CheckFailed
+from runbook.errors import CheckFailed, JournalUnwritable, StepStopped
 from runbook.kinds import (
     Context,
     Done,
@@ -61,6 +62,8 @@ class Trace(Spec):
     """Whether it ends by a question."""
     waits_s: float = 0.0
     """How long it takes, listening to its context."""
+    lets_go_s: float = 0.0
+    """How long it takes to let go once it is stopped."""
     leaves_a_surrogate: bool = False
     """Whether its outputs are what no journal can hold."""
 
@@ -75,7 +78,12 @@ class Traced(Outputs):
 def make_registry(world: Path) -> Registry:
     def run(spec: Trace, ctx: Context) -> Traced | Result[Traced] | Question[Traced]:
         lines = read(world)
-        ctx.sleep(spec.waits_s)
+        try:
+            ctx.sleep(spec.waits_s)
+        except StepStopped:
+            time.sleep(spec.lets_go_s)
+            write(world, f"{ctx.step_id} let go")
+            raise
         if sum(line.startswith(f"{ctx.step_id} failed") for line in lines) < spec.fails:
             write(world, f"{ctx.step_id} failed")
             raise CheckFailed("not yet", changed=False)
@@ -313,6 +321,38 @@ def test_a_failure_stops_what_only_reads_and_waits_for_what_changes(bench: Bench
     assert "slow did" in read(bench.world)
     assert "idle did" not in read(bench.world)
     assert statuses(ending.state) == {"bad": "failed", "slow": "succeeded", "idle": "waiting"}
+
+
+class SmallJournal(MemoryJournal):
+    """One whose disk may fill up."""
+
+    is_full = False
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        if self.is_full:
+            raise JournalUnwritable("the disk is full")
+        super().append(batches)
+
+
+def test_on_a_full_disk_a_step_has_time_to_let_go(tmp_path: Path) -> None:
+    journal = SmallJournal()
+    bench = Bench(world=tmp_path, journal=journal)
+
+    def fill(_event: Event) -> None:
+        started = [each for each in bench.listener.events if isinstance(each, StepStarted)]
+        journal.is_full = len(started) == 3
+
+    bench.listener.on_event = fill
+    bench.start(
+        step("one"),
+        step("two"),
+        step("slow", params={"waits_s": 15.0, "lets_go_s": 0.3}),
+    )
+
+    ending = bench.drive()
+
+    assert isinstance(ending.error, JournalUnwritable)
+    assert "slow let go" in read(bench.world)
 
 
 @pytest.mark.parametrize("has_done_it", [True, False])
