@@ -4,10 +4,10 @@ HEAD is detached: a branch moved by a rollback would be moved forward again by t
 and nobody would notice. Hooks do not run; submodules are left as they are.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import Field
@@ -100,9 +100,7 @@ def _run(spec: GitCheckout, ctx: Context) -> Result[CheckedOut]:
     path = spec.repository.path
     git.check_revision(spec.revision)
     if not git.is_work_tree(path):
-        raise Unfit(
-            f"`{path}` is not a git work tree", hint=f"git clone URL {shlex.quote(str(path))}"
-        )
+        raise Unfit(f"`{path}` is not a git work tree", hint=f"git clone URL {quote(str(path))}")
     _clear_locks(spec.repository, ctx)
     earlier = _read(ctx)
     begun = _begin(spec, ctx, _resolve(spec, ctx)) if earlier is None else earlier
@@ -124,7 +122,7 @@ def _clear_locks(repository: Git, ctx: Context) -> None:
             pids = f", maybe as pid {', '.join(map(str, left.holders))}" if left.holders else ""
             raise Unfit(
                 f"git is at work in `{repository.path}` since long{pids}",
-                hint=f"where that is not so: rm {shlex.join(map(str, left.files))}",
+                hint=f"if none is: rm {' '.join(quote(str(file)) for file in left.files)}",
             )
         ctx.sleep(_POLL_S)
         waited_s += _POLL_S
@@ -256,10 +254,10 @@ def _describe(spec: GitCheckout) -> str:
 
 
 def _by_hand(spec: GitCheckout) -> Sequence[str]:
-    there = f"git -C {shlex.quote(str(spec.repository.path))}"
+    there = f"git -C {quote(str(spec.repository.path))}"
     return [
-        f"{there} fetch --prune --tags {shlex.quote(spec.repository.remote)}",
-        f"{there} checkout --detach {shlex.quote(spec.revision)} --",
+        f"{there} fetch --prune --tags {quote(spec.repository.remote)}",
+        f"{there} checkout --detach {quote(spec.revision)} --",
     ]
 
 
