@@ -39,6 +39,7 @@ from runbook.engine.lock import Lock
 from runbook.engine.messages import Ended, Message, Progressed, Signalled
 from runbook.engine.perform import Attempt, describe_failure, undecided
 from runbook.engine.scene import Scene
+from runbook.engine.standing import closed
 from runbook.engine.watcher import Answer, Ending, Watcher
 from runbook.errors import InputError, JournalUnwritable, RunbookError, StepError
 from runbook.tools.files import make_directories
@@ -354,7 +355,7 @@ class LocalRuntime:
             self.state = apply(self.scene.plan, self.state, event)
             self._note((event,))
         else:
-            self._record(event)
+            self._record(closed(self.scene.plan, self.state, event))
 
     def _batch(self, events: tuple[Event, ...]) -> Batch:
         ids = tuple(uuid4().hex for _ in events)

@@ -1,11 +1,13 @@
 """How a run stands towards the next one under its lock: finished, in the way, or replaceable."""
 
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
-from runbook.core.events import Outcome, Trigger
+from runbook.core.events import Outcome, RunFinished, StepSkipped, Trigger
 from runbook.core.plan import Plan
-from runbook.core.state import Phase, RunState, has_changed_anything, is_in_doubt
+from runbook.core.state import Phase, RunState, failed_step, has_changed_anything, is_in_doubt
+from runbook.errors import NotConfirmed
 
 STALE_AFTER_S = 900.0
 """A run interrupted for longer than this before it changed anything is begun anew."""
@@ -39,6 +41,20 @@ def standing(plan: Plan, state: RunState) -> Standing:
     if state.outcome is Outcome.FAILED and not has_doubt:
         return Standing.SUPERSEDABLE
     return Standing.CLAIMS
+
+
+def closed(
+    plan: Plan, state: RunState, fact: StepSkipped | RunFinished
+) -> StepSkipped | RunFinished:
+    """The fact as it is recorded: a no to a `confirm` before any change gives the run up."""
+    failed = failed_step(plan, state)
+    failure = state.steps[failed.id].failure if failed and failed.kind == "confirm" else None
+    must_finish = state.undone is not None and not state.undone.had_succeeded
+    if not isinstance(fact, RunFinished) or failure is None or failure.code != NotConfirmed.code:
+        return fact
+    if must_finish or has_changed_anything(plan, state):
+        return fact
+    return replace(fact, outcome=Outcome.ABORTED, reason=f"{failure.message}; nothing was changed")
 
 
 def is_stale(plan: Plan, state: RunState, at: datetime) -> bool:

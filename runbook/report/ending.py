@@ -81,6 +81,8 @@ def exit_status(
         return ExitStatus.ROLLBACK_FAILED if is_serious else ExitStatus.UNFIT
     if state.outcome is Outcome.SUCCEEDED:
         return ExitStatus.ROLLED_BACK if is_rollback_of_failure else ExitStatus.SUCCEEDED
+    if state.outcome is Outcome.ABORTED:
+        return ExitStatus.FAILED
     if signal and state.phase not in (Phase.FAILED, Phase.ENDED):
         return SIGNAL_STATUSES[signal]
     if is_rollback_of_failure:

@@ -132,7 +132,8 @@ def _tell_of_run(
         case CancelRequested():
             return Line(mark=Mark.WARNING, note=f"{event.signal} received: no new step starts")
         case RunFinished() if event.outcome is Outcome.ABORTED:
-            return Line(mark=Mark.WARNING, note=f"aborted by {event.by}: {event.reason}")
+            by = f" by {event.by}" if event.by else ""
+            return Line(mark=Mark.WARNING, note=f"aborted{by}: {event.reason}")
         case RunFinished():
             return None
 

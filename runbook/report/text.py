@@ -25,7 +25,9 @@ def end_text(view: RunView, *, invocation: str, log_dir: str, width: int = 80) -
         return _succeeded(view, invocation, width)
     if view.end in (End.ABORTED, End.SUPERSEDED):
         note = f": {view.note}" if view.note else ""
-        return f"{view.end}: {view.id}{note}\n"
+        has_begun = any(step.has_changed for step in view.steps)
+        word = "not rolled back" if view.undone and not has_begun else view.end
+        return f"{word}: {view.id}{note}\n"
     way = way_on(view, invocation)
     blocks = [_head(view), "", *_facts(view, invocation, log_dir, width), *_ways(way)]
     return "\n".join(blocks) + "\n"

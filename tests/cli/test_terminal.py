@@ -91,6 +91,27 @@ def test_a_confirmation_is_asked_for(program_environment: Mapping[str, str]) -> 
     assert terminal.child.exitstatus == 0
 
 
+def test_a_no_to_a_rollback_that_has_changed_nothing_ends_it(
+    program_environment: Mapping[str, str], project: Path
+) -> None:
+    undo = project / "runbooks" / "undo.yaml"
+    undo.write_text(undo.read_text().replace("steps:\n", "steps:\n  - {id: sure, uses: confirm}\n"))
+    Terminal([*RUN, "runbooks/deploy.yaml"], program_environment, 80).wait()
+    rollback = ["-m", "runbook", "rollback", "--set", "data=keep"]
+    terminal = Terminal(rollback, program_environment, 80)
+
+    terminal.child.expect(r"\[y/N\] ")
+    terminal.child.sendline("n")
+    said = "\n".join(terminal.wait())
+    status = Terminal(["-m", "runbook", "status"], program_environment, 80).wait()
+
+    assert "\nnot rolled back: undo-" in said
+    assert "; nothing was changed" in said
+    assert "resume" not in said
+    assert terminal.child.exitstatus == 1
+    assert any("no run is unfinished" in line for line in status)
+
+
 def test_ctrl_c_at_a_question_interrupts(program_environment: Mapping[str, str]) -> None:
     terminal = Terminal([*RUN, "runbooks/sure.yaml"], program_environment, 80)
 
