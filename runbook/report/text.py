@@ -41,9 +41,10 @@ def _succeeded(view: RunView, invocation: str, width: int) -> str:
         lines += [f"went on without `{s.id}`: {_why(s)}" for s in continued]
         lines.append(f"succeeded: {view.id} in {took}")
     elif view.trigger != Trigger.FAILURE:
-        lines.append(f"succeeded: {view.id} in {took}; {view.undone.id} is undone")
+        lines.append(f"succeeded: {view.id} in {took}; {view.undone.id} is undone{_idle(view)}")
     else:
         lines += _rolled_back(view.undone, invocation, width)
+        lines[-1] += _idle(view)
     return "\n".join(lines) + "\n"
 
 
@@ -53,6 +54,15 @@ def _rolled_back(undone: RunView, invocation: str, width: int) -> list[str]:
         log = f"{invocation} logs {undone.id} {failed.id}"
         lines = [*_failure_lines(failed, width), f"  {'Log':<{LABEL_WIDTH}}{log}", ""]
     return [*lines, f"rolled back: the system is as before, {_how_it_failed(undone)}"]
+
+
+def _idle(rollback: RunView) -> str:
+    """That a rollback has left everything stopped, as it was when its restore point was made."""
+    done = [step for step in rollback.steps if step.status is Status.SUCCEEDED]
+    points = [step for step in done if step.kind == "load_restore_point"]
+    nothing_ran = any(step.outputs.get("served") is False for step in points)
+    is_up = any(step.kind.endswith("_up") for step in done)
+    return "; nothing ran at that point: everything is stopped" if nothing_ran and not is_up else ""
 
 
 def _how_it_failed(view: RunView) -> str:

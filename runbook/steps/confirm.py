@@ -17,6 +17,7 @@ _SHOWN = 12
 _BUILDS = (
     "images are built from source: that takes minutes, and may give others than those that ran"
 )
+_IDLE = "nothing ran at that point: everything will be stopped"
 
 
 class Confirm(Spec):
@@ -61,7 +62,8 @@ def _question(spec: Confirm, ctx: Context) -> str:
     lines = [str(line) for line in since] if isinstance(since, list) else []
     more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     builds = [_BUILDS] if points and points[-1].outputs.get("build") else []
-    return "\n".join([*lines[:_SHOWN], *more, *builds, f"{lost}{asked}"])
+    idle = [_IDLE] if points and points[-1].outputs.get("served") is False else []
+    return "\n".join([*lines[:_SHOWN], *more, *builds, *idle, f"{lost}{asked}"])
 
 
 def _lost(point: CompletedStep, now: datetime) -> str:

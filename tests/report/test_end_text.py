@@ -152,6 +152,17 @@ def test_a_rollback_by_hand_says_which_run_is_undone(released: Story, golden: Go
     assert status is ExitStatus.SUCCEEDED
 
 
+def test_a_rollback_that_leaves_everything_stopped_says_so(released: Story, golden: Golden) -> None:
+    released.ok("watch").ends(Outcome.SUCCEEDED)
+    rollback = released.is_undone_by_hand().ok("point", outputs={"served": False})
+    rollback.ok("sure", "stop", "cache").skips("start", "`steps.point.outputs.served` is false")
+
+    text, status = end(rollback.ends(Outcome.SUCCEEDED), undone=released)
+
+    golden("undone_and_stopped.txt", text)
+    assert status is ExitStatus.SUCCEEDED
+
+
 def test_a_step_in_doubt_parks_the_run_with_all_three_answers(
     deploy: Story, golden: Golden
 ) -> None:

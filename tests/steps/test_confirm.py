@@ -35,9 +35,10 @@ def test_it_asks_only_the_person_who_has_not_answered_yet(
         assert outcome.by == by
 
 
-def test_the_question_says_what_will_be_lost(make_context: Any) -> None:
+@pytest.mark.parametrize("served", [True, False])
+def test_the_question_says_what_will_be_lost(make_context: Any, served: bool) -> None:
     created_at = datetime.now(UTC) - timedelta(minutes=5)
-    outputs: JsonObject = {"id": "rp-1", "created_at": created_at.isoformat()}
+    outputs: JsonObject = {"id": "rp-1", "created_at": created_at.isoformat(), "served": served}
     point = CompletedStep(id="point", kind="load_restore_point", outputs=outputs, changed=False)
 
     outcome = STEP.run(Confirm(message="roll back?"), make_context(completed=[point]))
@@ -46,3 +47,4 @@ def test_the_question_says_what_will_be_lost(make_context: Any) -> None:
     assert "rp-1" in outcome.text
     assert "5m0" in outcome.text
     assert outcome.text.endswith("roll back?")
+    assert ("everything will be stopped" in outcome.text) != served
