@@ -1,6 +1,7 @@
 """Run a command of the author's own."""
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -33,6 +34,12 @@ from runbook.tools.files import disk_errors, make_directories, write_durably
 from runbook.tools.process import Command, Completed, output
 
 _PROBE_TIMEOUT_S = 60.0
+_OF_A_SHELL = "^(-.*|pipefail|(.*/)?[a-z]*sh)$"
+_WANTS_CODE = "^-[A-Za-z]*c$"
+_NO_CODE = (
+    "after `-c` a shell wants the text itself, and is given the script's file;"
+    " write `shell: [bash, -euo, pipefail]`"
+)
 _SCHEMA = "schema"
 """Key in the step's progress."""
 
@@ -58,6 +65,21 @@ class RunCommand(Spec):
                 "not": {
                     "required": ["changes", "effect"],
                     "properties": {"effect": {"const": "reads"}},
+                }
+            },
+        ),
+        rule(
+            _NO_CODE,
+            {
+                "not": {
+                    "required": ["shell"],
+                    "properties": {
+                        "shell": {
+                            "type": "array",
+                            "items": {"type": "string", "pattern": _OF_A_SHELL},
+                            "contains": {"type": "string", "pattern": _WANTS_CODE},
+                        }
+                    },
                 }
             },
         ),
@@ -101,6 +123,9 @@ class RunCommand(Spec):
             raise ValueError("expected either `argv` or `script`")
         if self.effect == "reads" and self.changes is not None:
             raise ValueError("`changes` does not go with `effect: reads`")
+        is_a_shell = all(re.match(_OF_A_SHELL, word) for word in self.shell)
+        if is_a_shell and any(re.match(_WANTS_CODE, word) for word in self.shell):
+            raise ValueError(_NO_CODE)
         return self
 
 

@@ -17,6 +17,15 @@ CASES = [
         "RB207",
         "step `s`: `changes` does not go with `effect: reads`",
     ),
+    (
+        "command",
+        "{script: 'true', shell: [bash, -eu, -c]}",
+        "RB207",
+        (
+            "step `s`: after `-c` a shell wants the text itself, and is given the script's file;"
+            " write `shell: [bash, -euo, pipefail]`"
+        ),
+    ),
     ("preflight", "{checks: [{}]}", "RB207", "step `s`: expected either `get` or `url`"),
     (
         "http_check",
@@ -82,6 +91,7 @@ def test_a_stated_rule_is_told_in_its_own_words(
         ("command", "{argv: '${{ inputs.list }}'}"),
         ("command", "{argv: [a], effect: '${{ inputs.effect }}', changes: db}"),
         ("command", "{script: 'true', effect: reads}"),
+        ("command", "{script: 'true', shell: [ionice, -c, '3', sh]}"),
         ("monitor", "{http: {get: 'http://a'}, duration: 1e-7, consecutive_failures: 3.0}"),
         ("wait", "{for: 1e+16}"),
     ],
