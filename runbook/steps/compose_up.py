@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+_MODES, _SHARED = ("NetworkMode", "IpcMode", "PidMode"), "container:"
+_OWN = ("bridge", "host", "none")
 _LEFTOVER = re.compile(r"[0-9a-f]{12}_(.+)")
 
 
@@ -109,7 +111,8 @@ def _bring_up(
         orphans.stop_new()
     services = [found[name] for name in everything]
     _create(client, spec, services, hashes, ctx)
-    _replace_cut_off(client, spec.stack, services, one_shots(found), ctx)
+    for layer in layers:  # to replace one is to cut off who shares its network
+        _replace_cut_off(client, spec.stack, [found[name] for name in layer], one_shots(found), ctx)
     waiting = Waiting(
         client=client,
         stack=spec.stack,
@@ -170,25 +173,35 @@ def _replace_cut_off(
     one_shots: Set[str],
     ctx: Context,
 ) -> None:
-    """Replace what cannot be started, as a network that it was in is not there any more."""
-    networks = {word for each in client.networks.list() for word in (each.id, each.name)}
+    """Replace what cannot be started: a network, or a container, that it is tied to is gone."""
+    there = {word for each in client.networks.list() for word in (each.id, each.name)}
+    for each in client.api.containers(all=True):
+        there |= {each["Id"], *(name.lstrip("/") for name in each["Names"])}
     cut_off = [
         service.name
         for service in services
         if any(
-            not networks >= _networks_of(container) and not _is_done(container, one_shots)
+            not there >= _ties_of(container) and not _is_done(container, one_shots)
             for container in docker.containers(client, stack.project, service.name)
         )
     ]
     if cut_off:
-        ctx.log(f"replacing {', '.join(cut_off)}: a network that they were in is gone")
+        ctx.log(f"replacing {', '.join(cut_off)}: what its containers were tied to is gone")
         _create_by_compose(compose.create_anew(stack, cut_off), cut_off, ctx)
 
 
-def _networks_of(container: "Container") -> set[str]:
-    """The networks that it would join: by id, once it has been in them."""
-    found = container.attrs["NetworkSettings"]["Networks"].items()
-    return {network.get("NetworkID") or name for name, network in found}
+def _ties_of(container: "Container") -> set[str]:
+    """The networks that it joins, and the containers whose namespaces it shares.
+
+    A network is told by id once the container has been in it, but the engine's own ones by name:
+    it makes `bridge` anew whenever it starts.
+    """
+    modes = [str(container.attrs["HostConfig"].get(key)) for key in _MODES]
+    networks = container.attrs["NetworkSettings"]["Networks"].items()
+    return {
+        *(mode.removeprefix(_SHARED) for mode in modes if mode.startswith(_SHARED)),
+        *(name if name in _OWN else found.get("NetworkID") or name for name, found in networks),
+    }
 
 
 def _create_by_compose(command: Command, services: Sequence[str], ctx: Context) -> None:

@@ -234,7 +234,13 @@ def test_a_container_that_is_removed_by_hand_is_made_again(make_stack: MakeStack
 def test_a_stack_whose_network_was_removed_while_it_was_stopped_comes_up(
     make_stack: MakeStack,
 ) -> None:
-    stack = stack_of(make_stack)
+    web = 'image: "runbook-test/python:1", command: [sleep, "600"], stop_grace_period: 0s'
+    text = f"""
+        services:
+          web: {{{web}}}
+          guest: {{{web}, network_mode: "service:web"}}
+    """
+    stack = make_stack(text)
     up(stack)
     stop(stack)
     stack.docker("network", "rm", f"{stack.project}_default")
@@ -244,6 +250,7 @@ def test_a_stack_whose_network_was_removed_while_it_was_stopped_comes_up(
 
     assert result.changed
     assert stack.is_running("web")
+    assert stack.is_running("guest")
     assert not again.changed
 
 

@@ -40,7 +40,7 @@ services:
 """
 ONCE = """
 services:
-  store: {image: "runbook-test/base:bookworm", command: [sleep, "600"], network_mode: none}
+  store: {image: "runbook-test/base:bookworm", command: [sleep, "600"], network_mode: bridge}
 """
 HOLDING = """
 runbook: v1
@@ -96,6 +96,11 @@ class Small:
         text = process.communicate(timeout=180)[0]
         assert "Traceback" not in text, text
         return process.returncode, text
+
+    def container_of(self, service: str) -> str:
+        told = self.engine.docker("inspect", "--format", "{{.Id}}", f"restarted-{service}-1")
+        assert told is not None
+        return told
 
     def is_running(self, service: str) -> bool:
         told = self.engine.docker("inspect", f"restarted-{service}-1")
@@ -157,7 +162,7 @@ def test_what_a_restarted_engine_does_not_start_again_is_brought_up_before_all_e
     process.communicate()
     small.engine.end()
     small.engine.begin()
-    was_running = small.is_running("store")
+    was_running, container = small.is_running("store"), small.container_of("store")
     (small.place / "good").touch()
 
     status, resumed = small.told(small.start("resume"))
@@ -165,6 +170,7 @@ def test_what_a_restarted_engine_does_not_start_again_is_brought_up_before_all_e
     assert not was_running
     assert status == 0, resumed
     assert small.is_running("store")
+    assert small.container_of("store") == container
 
 
 # --- the whole sample stack -----------------------------------------------------------------
