@@ -189,6 +189,7 @@ def _step(step: PlannedStep, forecast: Forecast, parallel_with: tuple[str, ...])
         resource=step.holds or (str(destroyed) if destroyed else None),
         line=foreseen.line,
         commands=foreseen.commands,
+        parameters=step.params,
         later=foreseen.later,
         when=step.when,
         is_wanted=foreseen.is_wanted,

@@ -25,8 +25,8 @@ class Foreseen:
     """What its kind says of it; of its kind in general, where a parameter is not known yet."""
     commands: tuple[str, ...]
     """What a person would type instead, a shell command each; none where it is not known yet."""
-    later: JsonObject
-    """The parameters that are known only once the run has begun, as they are written."""
+    later: tuple[str, ...]
+    """The parameters that are known only once the run has begun."""
     is_wanted: bool | None
     """Whether its `when` holds; None: known only then."""
 
@@ -42,14 +42,14 @@ class Forecast:
     def step(self, step: PlannedStep) -> Foreseen:
         """What a step would do."""
         kind = self.scene.registry.find(step.kind)
-        later = {key: value for key, value in step.params.items() if not self.is_known(value)}
+        later = tuple(key for key, value in step.params.items() if not self.is_known(value))
         spec = None if later else self._spec(step)
         if spec is not None:
             line = kind.describe(spec)
         else:
             line = (inspect.getdoc(kind.spec) or step.kind).partition("\n")[0].rstrip(".")
             line = line[:1].lower() + line[1:]
-            later = later or step.params
+            later = later or tuple(step.params)
         return Foreseen(
             line=" ".join(line.split()),
             commands=tuple(kind.by_hand(spec)) if spec is not None and kind.by_hand else (),

@@ -36,8 +36,10 @@ class PlanStepView:
     """What it would do."""
     commands: tuple[str, ...]
     """What a person would type instead."""
-    later: JsonObject
-    """The parameters that are known only later, as they are written."""
+    parameters: JsonObject
+    """As they are written."""
+    later: tuple[str, ...]
+    """Those of them that are known only later."""
     when: str | None
     is_wanted: bool | None
     """Whether `when` holds; None: known only later."""
@@ -108,7 +110,7 @@ def plan_text(view: PlanView, *, has_commands: bool, width: int = 80) -> str:
         inputs = [*_inputs(view.rollback, width), ""] if view.rollback.inputs else []
         lines += [*_title(view.rollback, width), "", *inputs]
         lines += _steps(view.rollback, has_commands=has_commands, width=width)
-    elif not view.is_rollback:
+    elif not view.is_rollback and any(step.effect != "reads" for step in view.steps):
         lines += ["", "There is no `on_failure`: a failure is not rolled back."]
     return "\n".join(lines) + "\n"
 
@@ -167,8 +169,8 @@ def _steps(view: PlanView, *, has_commands: bool, width: int) -> Iterator[str]:
 
 def _notes(step: PlanStepView) -> Iterator[str]:
     """What is to be said of a step besides what it does."""
-    for key, value in step.later.items():
-        yield f"{LATER}: {key}: {_written(value)}"
+    for key, value in step.parameters.items() if step.later else ():
+        yield f"{key}: {_written(value)}" + (f" ({LATER})" if key in step.later else "")
     if step.when:
         outcome = {True: "it holds", False: "it does not hold: skipped", None: LATER}[
             step.is_wanted

@@ -97,7 +97,7 @@ def test_a_plan_says_what_the_example_would_do_and_what_to_type_instead(
 
     step = view_plan(plan, REGISTRY).steps[-1]
 
-    assert step.later == {}
+    assert step.later == ()
     assert step.line
     assert bool(step.commands) == (REGISTRY.find(name).by_hand is not None)
     assert all(command and "\n" not in command for command in step.commands)
