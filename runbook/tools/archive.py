@@ -6,6 +6,7 @@ inventory. delta.py brings a directory back to one.
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ STAGED_PREFIX = ".runbook-restore-"
 """What a restore's own unfinished files begin with."""
 
 _READS_OF_A_LIVE_FILE = 5
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""No file to open: it is gone, or its directory is, or a link or a socket stands in its place."""
 
 
 Method = Literal["reflink", "copy", "engine"]
@@ -142,7 +145,7 @@ class _Taking:
             target.hardlink_to(self.target / twin.path)
             return replace(twin, path=entry.path)
         taken = self.link_unchanged(entry, target) or self.copy(entry, target)
-        if taken is not None and entry.link_group:
+        if taken is not None and taken.type is EntryType.FILE and entry.link_group:
             self.by_group[entry.link_group] = taken
         return taken
 
@@ -160,24 +163,35 @@ class _Taking:
         for _ in range(_READS_OF_A_LIVE_FILE if self.is_live else 1):
             before = entry_if_there(self.tree / entry.path, entry.path)
             if before is None or before.type is not EntryType.FILE:
-                break
+                return self.take_other(entry, before, target)
             sha256 = self.copy_once(entry.path, target)
             after = entry_if_there(self.tree / entry.path, entry.path)
             if sha256 is not None and after is not None and after.signature == before.signature:
                 os.utime(target, ns=(before.mtime_ns, before.mtime_ns))
                 return replace(before, sha256=sha256, link_group=entry.link_group)
-        target.unlink(missing_ok=True)
-        if self.is_live and entry_if_there(self.tree / entry.path, entry.path) is None:
-            return None
         raise changing(self.tree / entry.path)
 
+    def take_other(self, entry: Entry, now: Entry | None, target: Path) -> Entry | None:
+        """What has come in place of a file; of a directory nobody has looked what is in it."""
+        target.unlink(missing_ok=True)
+        if not self.is_live:
+            raise changing(self.tree / entry.path)
+        return None if now is None or now.type is EntryType.DIRECTORY else self.take(now)
+
     def copy_once(self, path: str, target: Path) -> str | None:
+        """Its content's sha256; None where there is no such file any more."""
         target.unlink(missing_ok=True)
         try:
-            reading = os.open(self.tree / path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
+            # A pipe in its place would wait for somebody who writes to it.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            reading = os.open(self.tree / path, flags)
+        except OSError as error:
+            if error.errno in _REPLACED:
+                return None
+            raise
         try:
+            if not stat.S_ISREG(os.fstat(reading).st_mode):
+                return None
             writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 sha256, is_clone = copy_content(reading, writing, check=self.check)

@@ -4,6 +4,7 @@ An entry says all that a restore must bring back. Reading and comparing only; ar
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -110,16 +111,21 @@ def _names(directory: Path) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             return sorted(entry.name for entry in entries)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def entry_if_there(full: Path, path: str) -> Entry | None:
+def entry_if_there(full: Path, path: str, *, looks: int = 3) -> Entry | None:
     """The entry that stands there now; None where nothing does. Its link group is not known."""
     try:
         return _entry(full, path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        # A symbolic link that has become something else since it was looked at.
+        if error.errno != errno.EINVAL or looks == 1:
+            raise
+        return entry_if_there(full, path, looks=looks - 1)
 
 
 def _entry(full: Path, path: str) -> Entry:
