@@ -45,24 +45,14 @@ class BroughtBack:
 
 def restore(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Context) -> BroughtBack:
     """Make the bucket what it was; converges, so that it may be repeated after a crash."""
-    with opened(resource, ctx) as there:
-        if not there.exists:
-            raise StepError(
-                f"there is no bucket `{resource.bucket}` any more",
-                hint="make it, then `runbook resume`",
-                changed=False,
-            )
-        if found := lacking(there, point.directory, entry):
-            raise Unfit("; ".join(found))
-        work = _Restoring(
-            there=there,
-            wanted={each.key: each for each in listed(point.directory, entry)},
-            is_versioned=entry.is_versioned,
-            contents=point.directory / "buckets" / entry.name / "objects",
-            aside=_Aside(replaced_dir(ctx.state_dir, ctx.operation)),
-            ctx=ctx,
-        )
-        work.run()
+    work = None
+    try:
+        with opened(resource, ctx) as there:
+            work = _begun(there, resource, point, entry, ctx)
+            work.run()
+    except StepError as error:
+        error.changed |= work is not None and work.may_have_changed
+        raise
     ctx.log(f"{len(work.written)} objects written, {len(work.removed)} removed")
     replaced = work.aside.home if work.aside.home.exists() else None
     if replaced:
@@ -71,6 +61,27 @@ def restore(resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Context)
         written=len(work.written),
         removed=len(work.removed),
         replaced=str(replaced) if replaced else None,
+    )
+
+
+def _begun(
+    there: Bucket, resource: S3, point: RestorePoint, entry: BucketEntry, ctx: Context
+) -> "_Restoring":
+    if not there.exists:
+        raise StepError(
+            f"there is no bucket `{resource.bucket}` any more",
+            hint="make it, then `runbook resume`",
+            changed=False,
+        )
+    if found := lacking(there, point.directory, entry):
+        raise Unfit("; ".join(found))
+    return _Restoring(
+        there=there,
+        wanted={each.key: each for each in listed(point.directory, entry)},
+        is_versioned=entry.is_versioned,
+        contents=point.directory / "buckets" / entry.name / "objects",
+        aside=_Aside(replaced_dir(ctx.state_dir, ctx.operation)),
+        ctx=ctx,
     )
 
 
@@ -91,6 +102,8 @@ class _Restoring:
     removed: set[str] = field(default_factory=set)
     settled: dict[str, StoredObject] = field(default_factory=dict)
     """As it was listed when it was found to be what it was."""
+    may_have_changed: bool = False
+    """Whether a request was sent that changes the bucket, whatever became of it."""
 
     def run(self) -> None:
         for _ in range(_PASSES):
@@ -101,6 +114,7 @@ class _Restoring:
                 return
             overwritten = [now[each.key] for each in differing if each.key in now]
             kept = self._keep_aside([*overwritten, *extra])
+            self.may_have_changed = True
             # What is missing first, what is too much last: in between there is rather more.
             self._write(differing, kept)
             self._remove(extra, kept)
@@ -148,8 +162,7 @@ class _Restoring:
         """What will be overwritten or deleted, as it was kept, by key."""
         if not losing:
             return {}
-        has_changed = bool(self.written or self.removed)
-        with disk_errors("keeping what the restore replaces", changed=has_changed):
+        with disk_errors("keeping what the restore replaces", changed=self.may_have_changed):
             if self.is_versioned:
                 return self.aside.note(losing)
             return self.aside.keep(losing, self.there, self.ctx)

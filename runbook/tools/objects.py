@@ -247,6 +247,14 @@ class Bucket:
 
     def copy_version(self, wanted: StoredObject, check: Callable[[], None]) -> str:
         """Make an older version the newest one, by the server itself; its etag."""
+        try:
+            return self._copy_version(wanted, check)
+        except ValueError as error:  # a server may begin to answer before it has copied
+            raise StepError(
+                f"bucket `{self.name}`, object `{wanted.key}`: the server gave up copying it"
+            ) from error
+
+    def _copy_version(self, wanted: StoredObject, check: Callable[[], None]) -> str:
         from minio.commonconfig import CopySource
         from minio.datatypes import parse_copy_object
 

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from runbook.errors import StepError, Unfit
@@ -13,6 +15,12 @@ from runbook.tools import servers
 from runbook.tools.objects import Bucket
 
 _POOL = 16
+_CONNECT_S = 5.0
+_LOOK_S = 60.0
+_CHANGE_S = 300.0
+"""A server answers once it has copied: up to 5 GB."""
+_CHECK_S = 0.2
+T = TypeVar("T")
 
 
 @contextmanager
@@ -37,7 +45,7 @@ def bucket(
     _read_any_time()
     url = resource.url or _service_url(resource, resources, check, log)
     parts = urlsplit(url)
-    pool = _pool()
+    pool = _pool(check)
     client = Minio(
         endpoint=parts.netloc,
         access_key=_plain(resource.access_key),
@@ -92,7 +100,7 @@ def _read_any_time() -> None:
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
-def _pool() -> Any:
+def _pool(check: Callable[[], None]) -> Any:
     import urllib3
 
     class Exact(urllib3.PoolManager):
@@ -103,18 +111,40 @@ def _pool() -> Any:
                 name: value.encode() if isinstance(value, str) else value
                 for name, value in (named.get("headers") or {}).items()
             }
-            return super().urlopen(method, _exact(url), *words, **named)
+            read_s = _LOOK_S if method in ("GET", "HEAD") else _CHANGE_S
+            named["timeout"] = urllib3.Timeout(connect=_CONNECT_S, read=read_s)
+            send = super().urlopen
+            return _awaited(lambda: send(method, _exact(url), *words, **named), check)
 
     # MinIO, while it starts, asks for a minute of patience and is there after a second.
     retries = urllib3.Retry(
         total=8,
         connect=3,
+        read=1,
         backoff_factor=0.1,
         status_forcelist=[500, 502, 503, 504],
         respect_retry_after_header=False,
     )
-    timeout = urllib3.Timeout(connect=5.0, read=300.0)
-    return Exact(maxsize=_POOL, timeout=timeout, retries=retries)
+    return Exact(maxsize=_POOL, retries=retries)
+
+
+def _awaited(work: Callable[[], T], check: Callable[[], None]) -> T:
+    """What it gives; what `check` raises meanwhile ends the wait, and the work is left to itself.
+
+    A request is not tried anew then: its pool is closed.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 — raised where it is awaited
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    while wait([future], timeout=_CHECK_S).not_done:
+        check()
+    return future.result()
 
 
 def _exact(url: str) -> str:

@@ -1,17 +1,23 @@
 """The lists of buckets: read as they were written, and compared without keeping all versions."""
 
 import json
+import socket
+import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from runbook.errors import Unfit
-from runbook.restore.buckets import lacking, listed
+from runbook.errors import StepError, StepStopped, Unfit
+from runbook.resources import S3
+from runbook.restore.bucket_restore import restore
+from runbook.restore.buckets import lacking, listed, on_threads, opened
 from runbook.restore.manifest import BucketEntry, Manifest
 from runbook.restore.point import artefact_of, point_id, seal, staging_dir
 from runbook.steps import load_restore_point
@@ -113,3 +119,94 @@ def test_of_all_versions_only_the_wanted_ones_are_kept_in_memory(tmp_path: Path)
 
     assert told == ["bucket `files` has not kept the versions of `a`, `b`"]
     assert peak_bytes < 100 * VERSIONS
+
+
+# --- servers that misbehave -----------------------------------------------------------------
+
+
+Answer = tuple[int, str]
+COPY_FAILED = "<Error><Code>InternalError</Code></Error>"
+
+
+@contextmanager
+def served(answer: Callable[[str], Answer]) -> Iterator[S3]:
+    """A bucket on a server that answers requests, such as `PUT /files/a`, by these."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            status, text = answer(f"{self.command} {self.path}")
+            body = text.encode()
+            self.send_response_only(status)
+            self.send_header("ETag", '"new"')
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    for method in ("GET", "HEAD", "PUT"):
+        setattr(Handler, f"do_{method}", Handler.do)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield S3(name="files", url=url, bucket="files", access_key="a" * 8, secret_key="b" * 8)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_restore_that_is_refused_after_its_first_write_has_changed_something(
+    tmp_path: Path, make_context: MakeContext
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: str) -> Answer:
+        asked.append(request)
+        if any(each.startswith("PUT") for each in asked[:-1]):
+            return 403, "<Error><Code>AccessDenied</Code></Error>"
+        if "versioning" in request:
+            return 200, "<VersioningConfiguration/>"
+        return 200, "<ListBucketResult><Name>files</Name></ListBucketResult>"
+
+    lines = [stored("a", headers={}).model_copy(update={"size_bytes": 0}).model_dump_json()]
+    entry = entry_of(tmp_path, lines)
+    point: Any = SimpleNamespace(directory=tmp_path)
+
+    with served(answer) as resource, pytest.raises(Unfit, match="refuses us") as refused:
+        restore(resource, point, entry, make_context())
+
+    assert "PUT /files/a" in asked
+    assert refused.value.changed
+
+
+def test_a_copy_that_fails_after_the_server_began_to_answer_may_be_tried_again(
+    make_context: MakeContext,
+) -> None:
+    with (
+        served(lambda _: (200, COPY_FAILED)) as resource,
+        pytest.raises(StepError, match="object `a`: the server gave up") as failed,
+        opened(resource, make_context()) as there,
+    ):
+        there.copy_version(stored("a", "7"), lambda: None)
+
+    assert failed.value.is_retryable
+
+
+def test_a_server_that_accepts_and_does_not_answer_holds_nobody_who_is_stopped(
+    make_context: MakeContext,
+) -> None:
+    def stop() -> None:
+        raise StepStopped("stopped before its end")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        silent = S3(name="files", url=url, bucket="files", access_key="a", secret_key="b")
+        context = make_context(on_check=stop)
+
+        with pytest.raises(StepStopped), opened(silent, context) as there:
+            on_threads(lambda _: there.exists, range(3), context)
