@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ from runbook.language.diagnostics import render_all
 from runbook.language.inputs import read_inputs
 from runbook.language.reading import read_source
 from runbook.registry import discover
+from runbook.steps._expectations import HttpExpectation, judge
+from runbook.tools.http import Answer
 from tests.language.generated import editor_of, schema_of
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +91,30 @@ def test_the_shipped_runbooks_are_valid_without_a_warning() -> None:
 
     assert len(findings) >= 3
     assert not any(findings.values()), findings
+
+
+@pytest.mark.parametrize(
+    ("series", "is_well"),
+    [
+        ('{"metric":{"__name__":"up","job":"backend"},"value":[1764482400,"1"]}', True),
+        ("", False),
+    ],
+)
+def test_prometheus_must_have_scraped_the_backend_not_only_know_of_it(
+    series: str, is_well: bool
+) -> None:
+    steps = yaml.safe_load((ROOT / "runbooks" / "verify.yaml").read_text())["steps"]
+    checks = next(step for step in steps if step["id"] == "answers")["with"]["checks"]
+    (check,) = [each for each in checks if "/api/v1/" in each.get("get", "")]
+    expected = HttpExpectation.model_validate(
+        {name: value for name, value in check.items() if name != "required"}
+    )
+    body = f'{{"status":"success","data":{{"resultType":"vector","result":[{series}]}}}}'
+
+    finding = judge(expected, Answer(status=200, body=body.encode(), seconds=0.0))
+
+    assert parse_qs(urlsplit(check["get"]).query) == {"query": ['up{job="backend"}==1']}
+    assert (finding.flaw is None) == is_well
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
