@@ -1,6 +1,7 @@
 """`runbook status`: what is unfinished and what to type; who holds a lock; how it stands else."""
 
 from dataclasses import asdict
+from shlex import quote
 
 import click
 
@@ -49,7 +50,7 @@ def _show_run(options: Options, app: App, run: Recorded) -> None:
         return
     lines = [steps_text(view)]
     if owner:
-        lines.append(f"driven by {owner}")
+        lines += [f"driven by {owner}", *_ways_to_reach(app, owner)]
     else:
         log_dir = str(app.settings.state_dir / "runs" / view.id)
         width = terminal_width(options)
@@ -82,7 +83,7 @@ def _unfinished_text(options: Options, app: App, view: RunView) -> str:
     if owner and owner.is_alive and owner.run_id == view.id:
         lines[0] = f"running  {view.id}  {view.by}, {_when(view)}"
         lines.append(f"  held by  {owner}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *_ways_to_reach(app, owner)])
     at = view.failed.id if view.failed else next((w.step for w in view.waiting), "")
     lines[0] += f"  at `{at}`" if at else ""
     lines.append(f"  state    {'; '.join(view.world)}")
@@ -98,6 +99,12 @@ def _unfinished_text(options: Options, app: App, view: RunView) -> str:
 def _living_owner(app: App, view: RunView) -> Owner | None:
     owner = read_owner(app.settings.state_dir, view.lock)
     return owner if owner and owner.is_alive and owner.run_id == view.id else None
+
+
+def _ways_to_reach(app: App, owner: Owner) -> list[str]:
+    """What can be typed in another terminal while a run is driven."""
+    log_dir = quote(str(app.settings.state_dir / "runs" / owner.run_id))
+    return [f"  follow   tail -f {log_dir}/*.log", f"  stop     kill -INT {owner.pid}"]
 
 
 def _when(view: RunView) -> str:

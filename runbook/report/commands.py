@@ -36,7 +36,9 @@ def _answers(view: RunView, invocation: str) -> list[str]:
     if waiting.approvers:
         is_one_of_many = sum(1 for other in view.waiting if other.approvers) > 1
         rest = f"{view.id} --step {waiting.step}" if is_one_of_many else view.id
-        return [f"{invocation} reject {rest} --reason TEXT", f"{invocation} approve {rest}"]
+        # Who started it may perhaps do neither of the two, but may always give it up.
+        words = [f"abort {view.id} --reason TEXT", f"reject {rest} --reason TEXT"]
+        return [f"{invocation} {each}" for each in (*words, f"approve {rest}")]
     if waiting.kind == "confirm" and not waiting.is_doubt:
         return [f"{resume} --yes"]
     words = ["failed", "again", "done"] if waiting.is_doubt else ["failed", "done"]

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from runbook.core.events import Trigger
+from runbook.core.events import Approvers, Trigger
 from runbook.core.failure import Failure
 from runbook.core.state import Status
 from runbook.report.commands import WayOn, headline, way_on
@@ -89,7 +89,8 @@ def _facts(view: RunView, invocation: str, log_dir: str, width: int) -> list[str
         rows += _failure_lines(view.failed, width)
     for waiting in view.waiting:
         rows.append(_row("Question", f"{waiting.step}: {waiting.question}", width))
-        rows += [_row("Wanted", _wanted(waiting), width)] if waiting.approvers else []
+        if waiting.approvers:
+            rows.append(_row("Wanted", _wanted(waiting, waiting.approvers, view.by), width))
     if view.undone:
         rows += _undone_lines(view.undone, width)
     rows.append(_row("State now", "; ".join(view.world), width))
@@ -104,11 +105,9 @@ def _facts(view: RunView, invocation: str, log_dir: str, width: int) -> list[str
     return rows
 
 
-def _wanted(waiting: Waiting) -> str:
+def _wanted(waiting: Waiting, approvers: Approvers, starter: str) -> str:
     """Whose yes is wanted, and until when."""
-    assert waiting.approvers is not None
-    approvers = waiting.approvers
-    people = ", ".join(approvers.names) if approvers.names else "other people"
+    people = ", ".join(approvers.names) if approvers.names else f"other people than {starter}"
     if approvers.allow_self and not approvers.names:
         people = "anybody"
     said = f"; so far by {', '.join(waiting.approved_by)}" if waiting.approved_by else ""

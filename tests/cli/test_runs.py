@@ -226,9 +226,12 @@ def test_sigterm_without_a_terminal_ends_with_143_and_the_way_on(
         )
     eventually(lambda: "pause | started" in (tmp_path / "err").read_text(), "the step has started")
 
+    running = cli("status").out
     child.send_signal(signal.SIGTERM)
     out, _ = child.communicate(timeout=6)
 
+    assert f"  stop     kill -INT {child.pid}\n" in running
+    assert f"  follow   tail -f {tmp_path / 'state' / 'runs'}/slow-" in running
     assert child.returncode == 143
     assert "INTERRUPTED by SIGTERM" in out
     assert "resume slow-" in out.splitlines()[-1]

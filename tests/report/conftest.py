@@ -9,6 +9,7 @@ import pytest
 
 from runbook.core.events import (
     ApprovalRequested,
+    Approvers,
     CancelRequested,
     DoubtSettled,
     Event,
@@ -148,11 +149,13 @@ class Story:
         """This step is skipped."""
         return self._tell(StepSkipped(at=self._tick(), step=name, reason=reason))
 
-    def asks(self, name: str, question: str) -> "Story":
+    def asks(self, name: str, question: str, approvers: Approvers | None = None) -> "Story":
         """This step starts and asks for a yes."""
         self.starts(name)
         return self._tell(
-            ApprovalRequested(at=self._tick(), step=name, attempt=1, question=question)
+            ApprovalRequested(
+                at=self._tick(), step=name, attempt=1, question=question, approvers=approvers
+            )
         )
 
     def is_doubted(self, name: str, reason: str) -> "Story":

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from runbook.core.events import Outcome
+from runbook.core.events import Approvers, Outcome
 from runbook.core.failure import Failure
 from runbook.core.plan import JsonObject
 from runbook.errors import ExitStatus
@@ -34,7 +34,7 @@ class Story(Protocol):
     def starts(self, name: str) -> "Story": ...
     def fails(self, name: str, failure: Failure, *, changed: bool = False) -> "Story": ...
     def skips(self, name: str, reason: str) -> "Story": ...
-    def asks(self, name: str, question: str) -> "Story": ...
+    def asks(self, name: str, question: str, approvers: Approvers | None = None) -> "Story": ...
     def is_doubted(self, name: str, reason: str) -> "Story": ...
     def hears(self, signal: str) -> "Story": ...
     def is_resumed_after(self, minutes: int) -> "Story": ...
@@ -185,6 +185,16 @@ def test_a_confirmation_parks_the_run_with_yes(tripped: Story, golden: Golden) -
     assert status is ExitStatus.ROLLBACK_FAILED
 
 
+def test_who_asks_for_approval_is_told_who_may_answer_and_how_to_give_it_up(
+    deploy: Story, golden: Golden
+) -> None:
+    text, status = end(deploy.asks("preflight", "release v2?", Approvers(required=2)))
+
+    golden("parked_approval.txt", text)
+    assert status is ExitStatus.PARKED
+    assert "abort deploy-20261123-044000-7f3a --reason TEXT" in text
+
+
 def test_a_long_interruption_is_asked_about_before_a_rollback(
     released: Story, golden: Golden
 ) -> None:
@@ -224,5 +234,6 @@ def test_the_last_line_can_be_typed_as_it_stands(name: str) -> None:
 
     words = shlex.split(last) if last.startswith("runbook") else []
 
-    is_command = words[:4] == ["runbook", "--state-dir", "/srv/state", "resume"]
+    is_command = words[:3] == ["runbook", "--state-dir", "/srv/state"]
+    is_command = is_command and words[3] in ("resume", "approve")
     assert is_command or last.startswith(("succeeded", "rolled back"))

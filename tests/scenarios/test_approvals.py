@@ -70,7 +70,7 @@ def test_a_run_parks_until_as_many_other_people_as_the_policy_wants_have_approve
     assert "deploy -> prod, word=v2" in parked.out
     assert "token" not in parked.text
     assert "`ann` started this run, and somebody else must approve it" in own.err
-    assert "the yes of 2 of other people; so far by bob" in first.out
+    assert "the yes of 2 of other people than ann; so far by bob" in first.out
     assert "`bob` has approved it already" in again.err
     assert (traces, prod.traces) == ([], ["v2"])
 
