@@ -13,8 +13,8 @@ from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.errors import ExitStatus, InputError, UsageError
 from runbook.language import checking
 from runbook.language.diagnostics import Diagnostic, did_you_mean, in_order, render_all, to_json
-from runbook.language.document import PROJECT_FILE
 from runbook.language.environments import FOLDER, environments_beside
+from runbook.language.meant import PROJECT_FILE
 from runbook.registry import discover
 
 MAX_ANNOTATIONS = 10
@@ -105,7 +105,10 @@ def find_runbooks(paths: Sequence[Path], environment: str | None = None) -> list
             known = sorted({name for file in inside for name in environments_beside(file)})
             message = f"no runbook in `{where}` has an environment `{environment}`"
             raise InputError(message, hint=did_you_mean(environment, known) or "leave out --env")
-        raise UsageError(f"there is no runbook in `{where}`", hint="runbook validate PATH")
+        raise UsageError(
+            f"there is no runbook in `{where}`",
+            hint="runbook validate PATH\na runbook begins with `runbook: v1`",
+        )
     return list(dict.fromkeys(files))
 
 
@@ -126,6 +129,8 @@ def _runbooks_in(paths: Sequence[Path]) -> list[Path]:
 
 def _is_runbook(file: Path) -> bool:
     """Whether the file says that it is one: others may lie beside it."""
+    if not file.is_file():
+        return False
     try:
         text = file.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:

@@ -33,7 +33,7 @@ def validate(path: Path, *, registry: Registry, environment: str | None = None) 
     else:
         names = list(known) or [None]
     found = [_read_checked(path, registry, name, ())[1] for name in names]
-    files = [str(known[name]) if name else "" for name in names]
+    files = [str(known.get(name or "", "")) for name in names]
     return _in_all(names, files, found)
 
 
@@ -75,7 +75,7 @@ def _unprotected(known: Mapping[str, Path]) -> str | None:
 
 def _refuse_unknown(path: Path, environment: str) -> None:
     known = environments_beside(path)
-    if environment not in known:
+    if environment not in known and path.exists():  # else that is what is wrong
         near = did_you_mean(environment, known)
         raise InputError(
             f"there is no environment `{environment}` in `{path.parent / 'environments'}`",
@@ -86,7 +86,7 @@ def _refuse_unknown(path: Path, environment: str) -> None:
 def _read_checked(
     path: Path, registry: Registry, environment: str | None, vars_files: Iterable[Path]
 ) -> tuple[Bundle, list[Diagnostic]]:
-    file = environments_beside(path)[environment] if environment else None
+    file = environments_beside(path).get(environment) if environment else None
     layers = read_layers(file, vars_files, registry)
     bundle = read_bundle(path, registry, layers)
     sources = bundle.sources()

@@ -13,14 +13,13 @@ from pathlib import Path
 from runbook.core.plan import JsonObject
 from runbook.facts import KindFacts
 from runbook.language.environments import Layers, laid_over
+from runbook.language.meant import PROJECT_FILE, runbooks_meant
 from runbook.language.reading import read_source
 from runbook.language.schema import resource_fields, schema_for
 from runbook.language.shape import check_shape
 from runbook.language.source import Entry, Node, Source
 from runbook.language.writing_out import write_out
 from runbook.registry import Registry
-
-PROJECT_FILE = "project.yaml"
 
 
 @dataclass(slots=True, eq=False)
@@ -240,6 +239,8 @@ class _Reader:
         source = read_source(path)
         file = path.parent / PROJECT_FILE
         project = read_source(file) if file.exists() else None
+        if source.is_readable:
+            _refuse_project(source)
         if source.is_readable and (project is None or project.is_readable):
             source, project = laid_over(source, project, self._layers)
         if project and project.is_readable:
@@ -286,6 +287,15 @@ class _Reader:
             message = f"runbook `{node.value}` is not valid"
             source.error("RB317", message, node.span, f"runbook validate {found.source.file}")
         return found if is_sound else None
+
+
+def _refuse_project(source: Source) -> None:
+    """Refuse a project's file that is taken for a runbook, with that alone."""
+    named = source.root.entries.get("project")
+    if named is not None and "runbook" not in source.root.entries:
+        message = "this is a project, which runbooks share, and no runbook"
+        source.error("RB202", message, named.key_span, runbooks_meant(source.path.parent))
+        source.is_readable = False
 
 
 def _file(source: Source, node: Node) -> Path | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from runbook.core.plan import Json
 from runbook.language.diagnostics import Span, did_you_mean
 from runbook.language.masking import secret_lines
+from runbook.language.meant import runbooks_meant
 from runbook.language.scalars import Unfit, resolve, type_name
 from runbook.language.source import Entry, Node, Source
 from runbook.language.syntax import explain
@@ -24,6 +25,8 @@ MAX_SIZE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_EXPANSION = 10_000
 """How much aliases may add, in nodes and hundreds of characters."""
+_SPLIT = "move steps into a runbook of their own: `uses: runbook`"
+_FLATTEN = "write it with fewer `[`, `{` or indented levels"
 _UNFIT_CHARACTER = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -38,14 +41,23 @@ def read_source(path: Path, file: str | None = None) -> Source:
     shown = file if file is not None else str(path)
     source = Source(file=shown, path=path, text="", root=Node(span=_START))
     try:
+        _refuse_to_wait(path)
         with path.open("rb") as stream:
             data = stream.read(MAX_SIZE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        source.error("RB100", f"cannot read `{shown}`: {reason.lower()}", _START)
+        is_near = isinstance(error, FileNotFoundError | IsADirectoryError)
+        hint = runbooks_meant(path) if is_near else None
+        source.error("RB100", f"cannot read `{shown}`: {reason.lower()}", _START, hint)
         source.is_readable = False
         return source
     return parse_source(data, path, shown)
+
+
+def _refuse_to_wait(path: Path) -> None:
+    """Refuse what would be read for ever; `/dev/stdin` and `<(…)` are somebody's to end."""
+    if path.is_fifo() and path.parts[:2] != ("/", "dev"):
+        raise ValueError("it is a named pipe")
 
 
 def parse_source(data: bytes, path: Path, file: str) -> Source:
@@ -54,7 +66,7 @@ def parse_source(data: bytes, path: Path, file: str) -> Source:
     source = Source(file=file, path=path, text="", root=Node(span=_START), digest=digest)
     try:
         if len(data) > MAX_SIZE_BYTES:
-            source.error("RB108", "the file is larger than 1 MiB", _START)
+            source.error("RB108", "the file is larger than 1 MiB", _START, _SPLIT)
             raise _Unreadable
         source.text = _decode(source, data)
         source.lines = _split_lines(source.text)
@@ -222,7 +234,7 @@ class _Walk:
 
     def _begin(self, event: Any) -> None:
         if len(self._open) >= MAX_DEPTH:
-            self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _span(event))
+            self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _span(event), _FLATTEN)
         is_refused = self._refuse_tag(event)
         node = Node(span=_span(event), is_refused=is_refused)
         is_mapping = type(event).__name__ == "MappingStartEvent"
@@ -307,7 +319,7 @@ class _Walk:
 
     def _fail_syntax(self, error: "yaml.MarkedYAMLError") -> NoReturn:
         if "maximum nesting depth" in str(error.problem):  # libyaml's own bound, since 0.2.6
-            self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _START)
+            self._fail("RB108", f"nested deeper than {MAX_DEPTH} levels", _START, _FLATTEN)
         flaw = explain(error, self._source.lines, self._quoted)
         self._fail("RB101", flaw.message, flaw.span, flaw.hint)
 

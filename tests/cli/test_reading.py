@@ -183,8 +183,12 @@ def test_validate_takes_what_is_laid_over_runbooks_for_them(cli: Any, project: P
 
 def test_validate_without_any_runbook_is_refused(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "empty" / "waits.yaml")
 
-    assert cli("validate", str(tmp_path / "empty")).status == 2
+    said = cli("validate", str(tmp_path / "empty"))
+
+    assert said.status == 2
+    assert "a runbook begins with `runbook: v1`" in said.err
 
 
 def test_steps_explain_a_kind_from_its_types(cli: Any) -> None:

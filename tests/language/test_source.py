@@ -1,11 +1,13 @@
 """Text to nodes: places, types by YAML 1.2 core, and what is refused."""
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from runbook.core.plan import Json
+from runbook.language.checking import validate
 from runbook.language.compile import compile_runbook
 from runbook.language.diagnostics import InvalidRunbook
 from runbook.language.inputs import declared_defaults
@@ -103,7 +105,9 @@ def test_a_large_file_is_refused_without_reading_it(tmp_path: Path, registry: Re
     with pytest.raises(InvalidRunbook) as raised:
         compile_runbook(path, registry=registry, read=declared_defaults)
 
-    assert [found.code for found in raised.value.diagnostics] == ["RB108"]
+    (found,) = raised.value.diagnostics
+    assert found.code == "RB108"
+    assert "`uses: runbook`" in (found.hint or "")
     assert time.process_time() - began < 1
 
 
@@ -115,6 +119,46 @@ def test_a_file_that_cannot_be_read_is_a_finding(
         compile_runbook(tmp_path / name, registry=registry, read=declared_defaults)
 
     assert [found.code for found in raised.value.diagnostics] == ["RB100"]
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("deploy", "did you mean `runbooks/deploy.yaml`?"),
+        ("depoy.yaml", "did you mean `runbooks/deploy.yaml`?"),
+        ("runbooks/undeploy.yml", "did you mean `runbooks/deploy.yaml`?"),
+        ("other.yaml", "expected `runbooks/back.yaml` or `runbooks/deploy.yaml`"),
+        ("runbooks", "expected `runbooks/back.yaml` or `runbooks/deploy.yaml`"),
+        ("runbooks/project.yaml", "expected `runbooks/back.yaml` or `runbooks/deploy.yaml`"),
+    ],
+)
+def test_where_no_runbook_is_those_that_are_near_are_named(
+    named: str, hint: str, tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runbooks").mkdir()
+    for name in ("deploy", "back", "project"):
+        (tmp_path / "runbooks" / f"{name}.yaml").write_text("project: shop\n")
+    monkeypatch.chdir(tmp_path)
+
+    (found,) = validate(Path(named), registry=registry)
+
+    assert found.hint == hint
+
+
+def test_a_missing_runbook_comes_before_its_environment(tmp_path: Path, registry: Registry) -> None:
+    found = validate(tmp_path / "nope.yaml", registry=registry, environment="prod")
+
+    assert [each.code for each in found] == ["RB100"]
+
+
+def test_a_named_pipe_is_refused_where_it_would_be_waited_for(
+    tmp_path: Path, registry: Registry
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    (found,) = validate(tmp_path / "pipe.yaml", registry=registry)
+
+    assert "named pipe" in found.message
 
 
 def test_a_quoted_merge_key_is_a_key_like_any_other() -> None:
