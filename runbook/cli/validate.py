@@ -107,7 +107,7 @@ def find_runbooks(paths: Sequence[Path], environment: str | None = None) -> list
             raise InputError(message, hint=did_you_mean(environment, known) or "leave out --env")
         raise UsageError(
             f"there is no runbook in `{where}`",
-            hint="runbook validate PATH\na runbook begins with `runbook: v1`",
+            hint="runbook validate PATH\nwhere a file begins with `runbook: v1`",
         )
     return list(dict.fromkeys(files))
 
