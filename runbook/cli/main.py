@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": "Show what a run would do; nothing is executed.",
     "status": "Show what is unfinished, and what to type.",
     "history": "List runs, newest first.",
+    "points": "List restore points, and what restores have replaced.",
     "logs": "Print the step logs of a run.",
     "config": "Show what runbooks come to in an environment, and where each value stands.",
     "diff": "Show what differs between two environments.",

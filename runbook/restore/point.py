@@ -168,10 +168,7 @@ def open_point(state_dir: Path, identifier: str) -> RestorePoint:
     """
     known = point_ids(state_dir)
     if identifier not in known:
-        listed = ", ".join(reversed(known)) or "none yet"
-        raise Unfit(
-            f"there is no restore point `{identifier}`", hint=f"there are, newest first: {listed}"
-        )
+        raise Unfit(f"there is no restore point `{identifier}`", hint=listed_hint(known))
     directory = points_dir(state_dir) / identifier
     with disk_errors("reading the restore point", changed=False):
         try:
@@ -189,6 +186,13 @@ def open_point(state_dir: Path, identifier: str) -> RestorePoint:
     if manifest.schema_version != SCHEMA_VERSION:
         raise Unfit(f"restore point `{identifier}` was made by a newer version of runbook")
     return RestorePoint(directory, manifest)
+
+
+def listed_hint(known: Sequence[str]) -> str:
+    """What a person can name, of restore points that are known, oldest first."""
+    if not known:
+        return "there is none yet: choose another state directory by --state-dir"
+    return f"the newest: {', '.join(reversed(known[-3:]))}\nrunbook points"
 
 
 def newest_with_volume(state_dir: Path, project: str, name: str) -> RestorePoint | None:

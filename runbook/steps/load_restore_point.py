@@ -11,7 +11,14 @@ from runbook.restore import buckets, images
 from runbook.restore.choice import sealed_by
 from runbook.restore.databases import way_of
 from runbook.restore.manifest import BucketEntry
-from runbook.restore.point import RestorePoint, damaged, open_point, point_ids, require_intact
+from runbook.restore.point import (
+    RestorePoint,
+    damaged,
+    listed_hint,
+    open_point,
+    point_ids,
+    require_intact,
+)
 from runbook.restore.since import written_since
 from runbook.units import format_duration
 
@@ -123,10 +130,9 @@ def _sealed_by_undone(ctx: Context) -> str:
     identifier = sealed_by(ctx.undone.completed) if ctx.undone else None
     if identifier is not None:
         return identifier
-    listed = ", ".join(reversed(point_ids(ctx.state_dir))) or "none yet"
     raise Unfit(
         "there is no undone run that has sealed a restore point",
-        hint=f"name one by `point`; there are, newest first: {listed}",
+        hint=f"name one by `point`; {listed_hint(point_ids(ctx.state_dir))}",
     )
 
 
