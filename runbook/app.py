@@ -40,10 +40,16 @@ from runbook.engine.scene import Scene, fetch_secrets
 from runbook.engine.signals import hear_signals
 from runbook.engine.standing import Standing, is_stale
 from runbook.engine.watcher import Ending, Watcher
-from runbook.errors import AmendmentRefused, JournalUnwritable, RollbackRefused
+from runbook.errors import (
+    AmendmentRefused,
+    ApprovalInvalid,
+    JournalUnwritable,
+    RollbackRefused,
+    RunUnknown,
+)
 from runbook.language.compile import changed_sources, compile_runbook
 from runbook.language.expressions import Evaluator
-from runbook.language.inputs import check_inputs, check_sensitive, read_inputs, recorded_inputs
+from runbook.language.inputs import check_inputs, check_sensitive, recorded_inputs
 from runbook.registry import Registry, discover
 from runbook.secret import Secret
 from runbook.settings import Settings
@@ -57,16 +63,23 @@ AskInputs = Callable[[JsonObject, Callable[[], Sequence[str]]], JsonObject]
 
 
 @contextmanager
-def open_app(settings: Settings, *, is_read_only: bool = False) -> Iterator["App"]:
-    """The program over its state directory, which is made if need be."""
-    path = settings.state_dir / "journal.db"
-    journal: Journal
-    if is_read_only and not path.exists():
-        journal = MemoryJournal()
+def open_app(
+    settings: Settings, *, is_read_only: bool = False, is_first_use: bool = False
+) -> Iterator["App"]:
+    """The program over its state directory, which only the first use may make.
+
+    Raises:
+        StateDirUnfit: it cannot be made, or looked into.
+    """
+    if is_first_use:
+        settings.make_state_dir()
     else:
-        if not is_read_only:
-            settings.make_state_dir()
-        journal = SqliteJournal.open(path, is_read_only=is_read_only)
+        settings.require_state_dir()
+    journal: Journal
+    if is_first_use or settings.journal.exists():
+        journal = SqliteJournal.open(settings.journal, is_read_only=is_read_only)
+    else:
+        journal = MemoryJournal()
     try:
         yield App(
             settings=settings,
@@ -75,6 +88,10 @@ def open_app(settings: Settings, *, is_read_only: bool = False) -> Iterator["App
             registry=discover(),
             evaluator=Evaluator(),
         )
+    except (ApprovalInvalid, RollbackRefused, RunUnknown) as error:
+        if not settings.journal.exists():
+            error.hint = f"no journal in {settings.state_dir}; choose another by --state-dir"
+        raise
     finally:
         journal.close()
 
@@ -90,26 +107,6 @@ class App:
     evaluator: Evaluator
 
     # --- run ------------------------------------------------------------------------------
-
-    def plan(
-        self,
-        path: Path,
-        *,
-        ask: Callable[[JsonObject], Mapping[str, str]],
-        environment: str | None = None,
-        vars_files: Sequence[Path] = (),
-    ) -> Plan:
-        """Compile a runbook; `ask` gives, for the inputs' declarations, what is typed for them.
-
-        Raises InvalidRunbook and InputError.
-        """
-        return compile_runbook(
-            path,
-            registry=self.registry,
-            read=lambda declared: read_inputs(declared, ask(declared), self.settings.environ),
-            environment=environment,
-            vars_files=vars_files,
-        )
 
     def run(self, plan: Plan, *, is_confirmed: bool, watcher: Watcher) -> Ending:
         """Start a run of a plan and drive it to its end."""

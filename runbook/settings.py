@@ -5,6 +5,7 @@ import pwd
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from runbook.errors import StateDirUnfit
 
 LOGIN_UID = Path("/proc/self/loginuid")
 SYSTEM_STATE_DIR = Path("/var/lib/runbook")
+_CHOOSE = "choose another by --state-dir or RUNBOOK_STATE_DIR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +22,33 @@ class Settings:
 
     state_dir: Path
     """Where journal, locks, logs and restore points lie; outside every work tree."""
+    is_state_dir_named: bool
+    """Whether somebody has named it: then it must be there, unless a run begins in it."""
     environ: Mapping[str, str]
     user: str
     is_interactive: bool
     """Whether a person sits at a terminal that we may ask."""
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file, which the first run makes."""
+        return self.state_dir / "journal.db"
+
+    def require_state_dir(self) -> None:
+        """Refuse a state directory that cannot be looked into; raises StateDirUnfit.
+
+        That there is none is no mistake where it is the default, and nothing has run yet.
+        """
+        what = None
+        if not self.state_dir.is_dir():
+            is_absent = not os.path.lexists(self.state_dir)
+            if is_absent and not self.is_state_dir_named:
+                return
+            what = "is not there" if is_absent else "is no directory"
+        elif not os.access(self.state_dir, os.R_OK | os.X_OK):
+            what = "is not ours to read"
+        if what:
+            raise StateDirUnfit(f"the state directory `{self.state_dir}` {what}", hint=_CHOOSE)
 
     def make_state_dir(self) -> None:
         """Make the state directory if need be; raises StateDirUnfit."""
@@ -33,7 +58,7 @@ class Settings:
             raise StateDirUnfit(
                 f"the state directory `{self.state_dir}` cannot be made:"
                 f" {(error.strerror or '').lower()}",
-                hint="choose another by --state-dir or RUNBOOK_STATE_DIR",
+                hint=_CHOOSE,
             ) from error
 
 
@@ -41,8 +66,10 @@ def load_settings(
     environ: Mapping[str, str], *, state_dir: str | None, is_interactive: bool
 ) -> Settings:
     """Settings from what the command line and the environment say; raises StateDirUnfit."""
+    named = state_dir or environ.get("RUNBOOK_STATE_DIR")
     return Settings(
-        state_dir=_choose_state_dir(environ, state_dir),
+        state_dir=Path(named).absolute() if named else _default_state_dir(environ),
+        is_state_dir_named=bool(named),
         environ=environ,
         user=acting_user(environ),
         is_interactive=is_interactive,
@@ -75,22 +102,37 @@ def _account() -> str:
         return f"uid {os.getuid()}"
 
 
-def _choose_state_dir(environ: Mapping[str, str], flag: str | None) -> Path:
+def _default_state_dir(environ: Mapping[str, str]) -> Path:
     """`/var/lib/runbook` where we may write it, else XDG; never a second journal in silence."""
-    named = flag or environ.get("RUNBOOK_STATE_DIR")
-    if named:
-        return Path(named).absolute()
     if SYSTEM_STATE_DIR.exists():
         if not os.access(SYSTEM_STATE_DIR, os.W_OK):
             raise StateDirUnfit(
                 f"`{SYSTEM_STATE_DIR}` exists and is not ours to write",
-                hint="run as its owner (sudo), or choose another by --state-dir",
+                hint=f"run as its owner (sudo), or {_CHOOSE}{_own_journal(environ)}",
             )
         return SYSTEM_STATE_DIR
     if os.access(SYSTEM_STATE_DIR.parent, os.W_OK):
         return SYSTEM_STATE_DIR
-    base = environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return Path(base, "runbook").absolute()
+    return _user_state_dir(environ)
+
+
+def _own_journal(environ: Mapping[str, str]) -> str:
+    """What to type where the user has a journal of his own, from before there was the system's."""
+    with suppress(StateDirUnfit):
+        own = _user_state_dir(environ)
+        if (own / "journal.db").exists():
+            return f"; your own journal:\nrunbook --state-dir {shlex.quote(str(own))} status"
+    return ""
+
+
+def _user_state_dir(environ: Mapping[str, str]) -> Path:
+    base = environ.get("XDG_STATE_HOME")
+    try:
+        return Path(base or Path("~/.local/state").expanduser(), "runbook").absolute()
+    except RuntimeError as error:
+        raise StateDirUnfit(
+            "there is no home directory to keep the state in", hint=_CHOOSE
+        ) from error
 
 
 def invocation(environ: Mapping[str, str], state_dir: str | None) -> str:

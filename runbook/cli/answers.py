@@ -46,6 +46,11 @@ class Answers:
     reason: str = ""
     read: Callable[[str], str | None] = read_line
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether what `confirm` asks will get an answer."""
+        return self.is_confirmed or self.is_interactive
+
     def answer(self, plan: Plan, state: RunState, ask: Ask) -> Answer | None:
         """The answer to a question, or None where nobody is there to give one."""
         now = state.steps[ask.step]

@@ -11,7 +11,7 @@ import click
 
 from runbook.cli.main import program
 from runbook.cli.options import Options
-from runbook.errors import Bug, ExitStatus, RunbookError, StepError, UsageError
+from runbook.errors import Bug, ExitStatus, RunbookError, StepError, Unfit, UsageError
 
 
 def run_program(arguments: Sequence[str]) -> int:
@@ -22,6 +22,8 @@ def run_program(arguments: Sequence[str]) -> int:
         status = program.main(
             args=list(arguments), prog_name="runbook", standalone_mode=False, obj=options
         )
+        if options.lost:
+            raise Unfit(f"the answer cannot be written: {options.lost}")
     except click.exceptions.NoArgsIsHelpError as error:
         options.answer(error.format_message())
         return ExitStatus.INVALID
@@ -39,7 +41,11 @@ def run_program(arguments: Sequence[str]) -> int:
 
 
 def _refuse_other_encodings(arguments: Sequence[str]) -> None:
-    for text in (*arguments, os.getcwd()):  # noqa: PTH109 — pathlib costs the start some time
+    try:
+        folder = os.getcwd()  # noqa: PTH109 — pathlib costs the start some time
+    except FileNotFoundError as error:
+        raise UsageError("this folder is gone", hint="cd to one that is there") from error
+    for text in (*arguments, folder):
         if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
             shown = ascii(text)
             raise UsageError(f"{shown} is not UTF-8 text", hint="give it a name that is")
@@ -90,10 +96,10 @@ def render_error(error: RunbookError, options: Options) -> str:
 
 def _hint(error: RunbookError, options: Options) -> list[str]:
     """The hint's lines; a line that begins with `runbook ` becomes what can be typed here."""
-    program_call = options.invocation()
+    lines = (error.hint or "").splitlines()
     return [
-        f"{program_call} {line.removeprefix('runbook ')}" if line.startswith("runbook ") else line
-        for line in (error.hint or "").splitlines()
+        line.replace("runbook", options.invocation(), 1) if line.startswith("runbook ") else line
+        for line in lines
     ]
 
 

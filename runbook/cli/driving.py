@@ -92,6 +92,9 @@ def conclude(options: Options, app: App, ending: Ending) -> ExitStatus:
         error=ending.error.message if ending.error else None,
     )
     _print(options, app, view)
+    if options.lost:
+        options.say(f"the answer cannot be written: {options.lost}")
+        options.lost = ""  # what the run came to does not hang on it
     return status
 
 
@@ -117,6 +120,13 @@ def _print(options: Options, app: App, view: RunView) -> None:
             options.answer(json.dumps({"type": "ended", **document}, ensure_ascii=False))
         case _:
             options.answer(text)
+
+
+def no_journal(app: App) -> str:
+    """What belongs behind every "there is none": that nothing was looked into, and where."""
+    if app.settings.journal.exists():
+        return ""
+    return f": no journal in {app.settings.state_dir}; choose another by --state-dir"
 
 
 def terminal_width(options: Options) -> int:

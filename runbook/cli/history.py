@@ -3,7 +3,7 @@
 import click
 
 from runbook.app import App, open_app
-from runbook.cli.driving import recording_of, rollback_of
+from runbook.cli.driving import no_journal, recording_of, rollback_of
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.journal import RunFilter
 from runbook.errors import ExitStatus, JournalUnreadable
@@ -24,10 +24,11 @@ def history(options: Options, /, *, limit: int) -> ExitStatus:
     """List runs, newest first."""
     with open_app(options.settings(), is_read_only=True) as app:
         views = recent_views(app, limit, options)
+        nothing = f"no run yet{no_journal(app)}"
     if options.output == "json":
         options.answer_json("history", {"runs": [run_row(view) for view in views]})
     elif not views:
-        options.answer("no run yet")
+        options.answer(nothing)
     else:
         options.answer(columns(_HEADER, [_row(view) for view in views]))
     return ExitStatus.SUCCEEDED

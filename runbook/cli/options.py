@@ -3,9 +3,11 @@
 stdout is for the answer; stderr for progress, prompts and diagnostics.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -29,6 +31,8 @@ class Options:
     color: str = "auto"
     is_mute: bool = False
     """`--no-input`: never ask."""
+    lost: str = ""
+    """Why stdout did not take an answer, though somebody waits for it; empty: it did."""
 
     # --- what kind of place this is -------------------------------------------------------
 
@@ -78,8 +82,12 @@ class Options:
     # --- streams --------------------------------------------------------------------------
 
     def answer(self, text: str) -> None:
-        """Write to stdout; a reader who has gone does not matter."""
-        _write(sys.stdout, text)
+        """Write to stdout; a reader who has gone does not matter, a full disk is noted."""
+        try:
+            _write(sys.stdout, text)
+        except OSError as error:
+            self.lost = (error.strerror or "").lower()
+            _discard(sys.stdout)
 
     def answer_json(self, kind: str, content: Mapping[str, Any]) -> None:
         """Write the command's one JSON document; among events it is a line, as they are."""
@@ -93,7 +101,8 @@ class Options:
 
     def say(self, text: str) -> None:
         """Write to stderr."""
-        _write(sys.stderr, text)
+        with suppress(OSError):
+            _write(sys.stderr, text)
 
     def mark(self, text: str, color: str, stream: TextIO) -> str:
         """The text in colour, where that stream takes it."""
@@ -105,15 +114,21 @@ def _write(stream: TextIO, text: str) -> None:
         stream.write(text if text.endswith("\n") else f"{text}\n")
         stream.flush()
     except BrokenPipeError:
-        # Python flushes once more at its exit, and would complain there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except OSError:
+        _discard(stream)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
         # The terminal is gone; the run and its exit status are not.
         return
     except UnicodeEncodeError:
         plain = text.encode("ascii", "backslashreplace").decode("ascii")
         stream.write(plain if plain.endswith("\n") else f"{plain}\n")
         stream.flush()
+
+
+def _discard(stream: TextIO) -> None:
+    """Let the rest go nowhere: Python flushes once more at its exit, and would complain there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -149,7 +164,8 @@ def common_options(target: F) -> F:
     decorators = [
         click.option(
             "--state-dir", default=None, expose_value=False, callback=_keep("state_dir"),
-            metavar="DIR", help="Where journal, logs and restore points lie.",
+            metavar="DIR", help="Where journal, logs and restore points lie. Default:"
+            " /var/lib/runbook where we may write it, else ~/.local/state/runbook.",
         ),
         _flag("-v", "--verbose", field_name="verbosity", value=1, text="Show the steps' logs."),
         _flag("-q", "--quiet", field_name="verbosity", value=-1, text="Only failures and the end."),

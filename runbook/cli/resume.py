@@ -6,7 +6,7 @@ import click
 
 from runbook.app import App, open_app
 from runbook.cli.answers import Answers, check_steps_exist, parse_verdicts
-from runbook.cli.driving import drive
+from runbook.cli.driving import drive, no_journal
 from runbook.cli.inputs import ask_secrets
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.events import Outcome
@@ -72,7 +72,7 @@ def resume(
     with open_app(settings) as app:
         run = app.ledger.resumable(run_id)
         if run is None:
-            return _nothing(options)
+            return _nothing(options, app)
         _refuse_given_up(run)
         check_steps_exist(answers.verdicts, run.plan)
         amended = _amended(options, app, run, answers) if is_amending else None
@@ -124,9 +124,9 @@ def _resume(
     return status
 
 
-def _nothing(options: Options) -> ExitStatus:
+def _nothing(options: Options, app: App) -> ExitStatus:
     if options.output == "text":
-        options.answer("nothing to resume: no run is unfinished")
+        options.answer(f"nothing to resume: no run is unfinished{no_journal(app)}")
     else:
         options.answer_json("run", {"run": None})
     return ExitStatus.SUCCEEDED

@@ -12,7 +12,7 @@ from runbook.cli.inputs import ask_secrets, parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.plan import JsonObject
 from runbook.engine.ledger import Recorded
-from runbook.errors import ExitStatus
+from runbook.errors import ExitStatus, InputError
 from runbook.language.inputs import read_inputs
 
 
@@ -52,12 +52,18 @@ def rollback(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
 
-    def ask_inputs(declarations: JsonObject, tell: Callable[[], Sequence[str]]) -> JsonObject:
-        known = questions(given, environ, answers).ask(declarations, tell)
-        return read_inputs(declarations, known, environ)
-
     with open_app(settings) as app:
         run = app.ledger.undoable(run_id)
+
+        def ask_inputs(declarations: JsonObject, tell: Callable[[], Sequence[str]]) -> JsonObject:
+            known = questions(given, environ, answers).ask(declarations, tell)
+            try:
+                return read_inputs(declarations, known, environ)
+            except InputError as error:
+                if not answers.can_answer and _asks(run):
+                    error.hint = "\n".join(filter(None, [error.hint, "add --yes: it asks first"]))
+                raise
+
         if not app.ledger.is_undone(run):
             ask_secrets([run.plan], environ, answers)
         status = drive(
@@ -70,6 +76,11 @@ def rollback(
             run=app.ledger.newest_of(run),
         )
         return _undone_already(options, run) if status is None else status
+
+
+def _asks(run: Recorded) -> bool:
+    way_back = run.plan.on_failure
+    return way_back is not None and any(step.kind == "confirm" for step in way_back.plan.steps)
 
 
 def _undone_already(options: Options, run: Recorded) -> ExitStatus:

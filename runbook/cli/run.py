@@ -1,5 +1,6 @@
 """`runbook run`: compile a runbook and drive it to its end."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import click
 
 from runbook.app import open_app
 from runbook.cli.answers import Answers
-from runbook.cli.driving import drive
+from runbook.cli.driving import conclude, watching
 from runbook.cli.inputs import ask_secrets, parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
-from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus
+from runbook.language.compile import compile_runbook
+from runbook.language.inputs import read_inputs
+from runbook.registry import discover
 
 
 @click.command("run", context_settings=HELP)
@@ -47,7 +50,7 @@ def run(
     assignments: tuple[str, ...],
     vars_files: tuple[Path, ...],
     is_confirmed: bool,
-) -> ExitStatus | None:
+) -> ExitStatus:
     """Run a runbook.
 
     \b
@@ -62,17 +65,20 @@ def run(
     answers = Answers(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
-    with open_app(settings) as app:
-
-        def act(watcher: Watcher) -> Ending:
-            plan = app.plan(
+    with ExitStack() as stack:
+        with watching(options, answers) as watcher:
+            plan = compile_runbook(
                 path,
-                ask=questions(given, environ, answers).ask,
+                registry=discover(),
+                read=lambda declared: read_inputs(
+                    declared, questions(given, environ, answers).ask(declared), environ
+                ),
                 environment=environment,
                 vars_files=vars_files,
             )
             ask_secrets([plan], environ, answers)
             answers.confirm_environment(plan)
-            return app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
-
-        return drive(options, app, answers, act)
+            # Not before: what is refused leaves no state directory behind.
+            app = stack.enter_context(open_app(settings, is_first_use=True))
+            ending = app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
+        return conclude(options, app, ending)

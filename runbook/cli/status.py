@@ -6,7 +6,7 @@ from shlex import quote
 import click
 
 from runbook.app import App, open_app
-from runbook.cli.driving import recording_of, rollback_of, terminal_width, undone_of
+from runbook.cli.driving import no_journal, recording_of, rollback_of, terminal_width, undone_of
 from runbook.cli.history import recent_views
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.plan import JsonObject
@@ -67,9 +67,10 @@ def _show_all(options: Options, app: App) -> None:
         return
     blocks = [_unfinished_text(options, app, view) for view in unfinished]
     if not unfinished:
-        blocks.append("no run is unfinished")
+        blocks.append(f"no run is unfinished{no_journal(app)}")
     if finished:
         blocks.append(f"last     {finished.id}  {finished.end}  {finished.by}, {_when(finished)}")
+    blocks.append(f"state    {app.settings.state_dir}")
     options.answer("\n".join(blocks))
 
 
@@ -126,4 +127,9 @@ def _document(
                 "commands": {"go_on": way.main, "others": list(way.others)},
             }
         )
-    return {"unfinished": list(rows), "last_finished": run_row(finished) if finished else None}
+    return {
+        "unfinished": list(rows),
+        "last_finished": run_row(finished) if finished else None,
+        "state_dir": str(app.settings.state_dir),
+        "has_journal": app.settings.journal.exists(),
+    }

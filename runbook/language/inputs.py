@@ -281,23 +281,35 @@ def _raise_all(declarations: JsonObject, missing: list[str], problems: list[str]
 
 def _how_to_give(declarations: JsonObject, missing: list[str]) -> str:
     """What to add to the command line and, for what must not stand there, to export."""
-    declared = _declared(declarations)
-    hidden = [str(declared[name].get("env")) for name in missing if declared[name].get("sensitive")]
-    plain = [name for name in missing if not declared[name].get("sensitive")]
-    flags = " ".join(f"--set {name}={quote(_sample(declarations, name))}" for name in plain)
-    exports = " ".join(f"{variable}=…" for variable in hidden)
-    ways = [f"add {flags}"] if flags else []
-    return "; ".join([*ways, f"export {exports}"] if exports else ways)
+    declared = {name: _declared(declarations)[name] for name in missing}
+    hidden = [str(each.get("env")) for each in declared.values() if each.get("sensitive")]
+    chosen, free = [], []
+    for name, declaration in declared.items():
+        if declaration.get("sensitive"):
+            continue
+        flags = [f"--set {name}={quote(sample)}" for sample in _samples(declaration)]
+        if len(flags) == 1:
+            free += flags
+        else:
+            # Whichever stood here alone would be pasted unread.
+            meaning = f": {declaration['help']}" if declaration.get("help") else ""
+            chosen.append(f"add {' or '.join(flags)}{meaning}")
+    lines = [f"add {' '.join(free)}"] if free else []
+    lines += chosen
+    if hidden:
+        lines.append("export " + " ".join(f"{variable}=…" for variable in hidden))
+    return "\n".join(lines)
 
 
-def _sample(declarations: JsonObject, name: str) -> str:
-    declaration = _declared(declarations)[name]
+def _samples(declaration: JsonObject) -> list[str]:
+    """Values as they might be typed; several where one must be chosen."""
     choices = declaration.get("choices")
     if isinstance(choices, list) and choices:
-        return str(choices[0])
-    return {"boolean": "yes", "duration": "10m", "bytes": "1GB", "fraction": "0.10"}.get(
-        str(declaration.get("type")), str(declaration.get("type")).upper()
-    )
+        return [str(choice) for choice in choices]
+    kind = str(declaration.get("type"))
+    if kind == "boolean":
+        return ["yes", "no"]
+    return [{"duration": "10m", "bytes": "1GB", "fraction": "0.10"}.get(kind, kind.upper())]
 
 
 def _declared(declarations: JsonObject) -> dict[str, JsonObject]:

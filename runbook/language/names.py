@@ -319,9 +319,14 @@ def _secret_hint(*, is_when: bool) -> str:
 
 def _name_hint(root: str, name: str, known: Iterable[str]) -> str | None:
     hint = did_you_mean(name, known)
-    if root != "env" or (hint and hint.startswith("did you mean")):
+    if hint and hint.startswith("did you mean"):
         return hint
-    return f"declare an input that has `env: {name}`, and use that"
+    if root == "env":
+        return f"declare an input that has `env: {name}`, and use that"
+    if root in ("vars", "secrets", "resources"):
+        way = f"add it under `{root}` in project.yaml"
+        return f"{hint}, or {way}" if hint else way
+    return hint
 
 
 def _place(source: Source, node: Node, fragment: str, text: str, reference: Reference) -> Span:

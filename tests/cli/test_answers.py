@@ -162,4 +162,8 @@ def test_what_is_missing_is_told_all_at_once_ready_to_be_pasted() -> None:
         read_inputs(DECLARED, {}, {})
 
     assert "3 inputs are missing: data, token, mode" in raised.value.message
-    assert raised.value.hint == "add --set data=restore --set mode=STRING; export TOKEN=…"
+    assert (raised.value.hint or "").splitlines() == [
+        "add --set mode=STRING",
+        "add --set data=restore or --set data=keep: What becomes of it.",
+        "export TOKEN=…",
+    ]

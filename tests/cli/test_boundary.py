@@ -31,6 +31,8 @@ def test_a_bug_leaves_its_traceback_in_a_file_for_its_owner(
 
 
 def test_an_error_is_a_json_document_where_json_is_wanted(cli: Any) -> None:
+    cli("run", "runbooks/plain.yaml")
+
     said = cli("abort", "nope", "--reason", "x", "--output", "json")
 
     assert said.status == 2
@@ -57,10 +59,13 @@ def test_an_invalid_runbook_is_a_json_document_with_its_findings(cli: Any, proje
     assert said.document["diagnostics"][0]["line"] == 3
 
 
-def test_what_is_unfit_ends_with_7(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_unfit_ends_with_7(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_arguments: object) -> None:
         raise Unfit("the disk is full", hint="make room\nrunbook status")
 
+    (tmp_path / "state").mkdir()
     monkeypatch.setattr(history_module, "recent_views", refuse)
 
     said = cli("history")
@@ -73,10 +78,13 @@ def test_what_is_unfit_ends_with_7(cli: Any, monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_ctrl_c_outside_a_run_ends_with_130(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_a_run_ends_with_130(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
+    (tmp_path / "state").mkdir()
     monkeypatch.setattr(history_module, "recent_views", interrupt)
 
     assert cli("history").status == 130
@@ -97,6 +105,38 @@ def test_a_reader_who_has_gone_is_no_error(program_environment: Mapping[str, str
     os.close(write_end)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["schema"], 7), (["validate", "-o", "json"], 7), (["run", "runbooks/ok.yaml"], 0)],
+)
+def test_a_full_disk_under_an_answer_is_an_error_but_not_of_a_run(
+    arguments: list[str], expected: int, program_environment: Mapping[str, str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "runbook", *arguments],
+            env=program_environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == expected, done.stderr
+    assert "the answer cannot be written: no space left on device" in done.stderr
+
+
+def test_a_folder_that_is_gone_is_no_bug(cli: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    said = cli("status")
+
+    assert said.status == 2
+    assert "error[RB501]: this folder is gone" in said.err
 
 
 def test_colour_is_off_in_a_pipe_and_on_when_asked_for(cli: Any) -> None:

@@ -12,10 +12,54 @@ from runbook.errors import error_classes
 from runbook.language.findings import FINDINGS
 
 
-def test_without_any_run_there_is_little_to_say(cli: Any, tmp_path: Path) -> None:
-    assert cli("status").out == "no run is unfinished\n"
-    assert cli("history").out == "no run yet\n"
+@pytest.mark.parametrize("command", ["status", "history", "resume"])
+def test_where_there_is_no_journal_that_is_said_and_none_is_made(
+    command: str, cli: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+
+    said = cli(command)
+
+    where = f": no journal in {tmp_path / 'state'}; choose another by --state-dir"
+    assert (said.status, where in said.out) == (0, True)
+    assert not any((tmp_path / "state").iterdir())
+
+
+@pytest.mark.parametrize("command", ["rollback", "approve", "logs deploy", "status deploy"])
+def test_a_run_that_is_looked_for_in_the_wrong_place_is_answered_with_the_place(
+    command: str, cli: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+
+    said = cli(*command.split())
+
+    assert said.status == 2
+    assert f"help: no journal in {tmp_path / 'state'}" in said.err
+
+
+@pytest.mark.parametrize("command", ["status", "history", "resume", "rollback"])
+def test_a_named_state_directory_must_be_there(command: str, cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    absent = cli(command)
+    file = cli(command, "--state-dir", str(tmp_path / "file"))
+
+    assert (absent.status, file.status) == (2, 2)
+    assert f"`{tmp_path / 'state'}` is not there" in absent.err
+    assert f"`{tmp_path / 'file'}` is no directory" in file.err
     assert not (tmp_path / "state").exists()
+
+
+def test_a_refused_runbook_leaves_no_state_directory_behind(cli: Any, tmp_path: Path) -> None:
+    assert cli("run", "nope.yaml").status == 2
+    assert not (tmp_path / "state").exists()
+
+
+def test_status_names_its_state_directory(cli: Any, tmp_path: Path) -> None:
+    cli("run", "runbooks/ok.yaml")
+
+    assert cli("status").out.endswith(f"state    {tmp_path / 'state'}\n")
+    assert cli("status", "-o", "json").document["state_dir"] == str(tmp_path / "state")
 
 
 def test_status_puts_first_what_is_unfinished_with_what_to_type(cli: Any) -> None:
@@ -27,7 +71,7 @@ def test_status_puts_first_what_is_unfinished_with_what_to_type(cli: Any) -> Non
     lines = said.out.splitlines()
     assert lines[0].startswith("ROLLBACK FAILED  back-")
     assert any(line.endswith(failed.last_line) for line in lines)
-    assert lines[-1].startswith("last     ok-")
+    assert lines[-2].startswith("last     ok-")
 
 
 def test_status_of_one_run_shows_each_of_its_steps(cli: Any) -> None:

@@ -36,7 +36,9 @@ def test_verbose_shows_what_steps_log(cli: Any) -> None:
     assert "one | hello" in said.err
 
 
-def test_jsonl_has_one_line_where_there_is_nothing_to_resume(cli: Any) -> None:
+def test_jsonl_has_one_line_where_there_is_nothing_to_resume(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+
     said = cli("resume", "-o", "jsonl")
 
     assert json.loads(said.out) == {"type": "run", "run": None}
@@ -166,10 +168,22 @@ def test_a_rollback_without_its_inputs_is_refused_with_what_to_add(cli: Any) -> 
     said = cli("rollback")
 
     assert said.status == 2
-    assert "--set data=restore" in said.err
+    assert "add --set data=restore or --set data=keep: What becomes of the data.\n" in said.err
+    assert "--yes" not in said.err
 
 
-def test_wrong_words_are_refused(cli: Any) -> None:
+def test_a_missing_yes_is_told_with_the_missing_inputs(cli: Any, project: Path) -> None:
+    undo = project / "runbooks" / "undo.yaml"
+    sure = 'steps:\n  - {id: sure, uses: confirm, with: {message: "really?"}}\n'
+    undo.write_text(undo.read_text().replace("steps:\n", sure))
+    cli("run", DEPLOY)
+
+    assert "add --yes" in cli("rollback").err
+    assert "add --yes" not in cli("rollback", "--yes").err
+
+
+def test_wrong_words_are_refused(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
     cases = {
         ("run", DEPLOY, "--set", "novalue"): "NAME=VALUE",
         ("run", DEPLOY, "--set", "a=1", "--set", "a=2"): "twice",

@@ -1,4 +1,4 @@
-"""Under whose name a person acts."""
+"""Under whose name a person acts, and where the state lies."""
 
 import os
 import pwd
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook.settings import acting_user
+import runbook.settings
+from runbook.errors import StateDirUnfit
+from runbook.settings import acting_user, load_settings
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 OTHER = next(entry for entry in pwd.getpwall() if entry.pw_uid != 0)
@@ -33,3 +35,16 @@ def test_behind_sudo_and_su_stands_who_logged_in(
 
     is_believed = os.geteuid() == 0 or sudo_user != "ann"
     assert name == (expected if is_believed else ACCOUNT)
+
+
+def test_the_users_own_journal_is_named_where_the_systems_is_not_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runbook").mkdir()
+    (tmp_path / "runbook" / "journal.db").touch()
+    monkeypatch.setattr(runbook.settings, "SYSTEM_STATE_DIR", Path("/proc/sys/kernel/ostype"))
+
+    with pytest.raises(StateDirUnfit) as caught:
+        load_settings({"XDG_STATE_HOME": str(tmp_path)}, state_dir=None, is_interactive=False)
+
+    assert f"runbook --state-dir {tmp_path / 'runbook'} status" in (caught.value.hint or "")

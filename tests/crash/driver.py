@@ -26,6 +26,7 @@ from runbook.core.plan import Plan
 from runbook.core.state import RunState
 from runbook.engine.ledger import Ledger
 from runbook.engine.watcher import Answer, Ending
+from runbook.language.compile import compile_runbook
 from runbook.language.inputs import read_inputs
 from runbook.registry import discover
 from runbook.report.ending import exit_status
@@ -106,7 +107,7 @@ def perform(order: Order) -> int:
     if order.dies_at is None:
         return run_program(order.argv)
     settings = load_settings(os.environ, state_dir=order.state_dir, is_interactive=False)
-    with open_app(settings) as app:
+    with open_app(settings, is_first_use=True) as app:
         journal = DeadlyJournal(journal=app.journal, dies_at=order.dies_at, moment=order.moment)
         ending = drive(replace(app, journal=journal, ledger=Ledger(journal=journal)), order)
     if ending is None:
@@ -131,7 +132,11 @@ def drive(app: App, order: Order) -> Ending | None:
             watcher=Nobody(),
         )
     assert order.runbook is not None
-    plan = app.plan(Path(order.runbook), ask=lambda _: order.given)
+    plan = compile_runbook(
+        Path(order.runbook),
+        registry=app.registry,
+        read=lambda declared: read_inputs(declared, order.given, os.environ),
+    )
     return app.run(plan, is_confirmed=False, watcher=Nobody())
 
 

@@ -57,6 +57,16 @@ def test_the_runbooks_that_a_page_shows_are_valid(page: Path, tmp_path: Path) ->
         assert [each.message for each in findings] == []
 
 
+def test_the_tutorial_names_every_line_of_the_shipped_project_that_differs_elsewhere() -> None:
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    (changed,) = re.findall(r"```yaml\n(project: .*?)```", page, re.DOTALL)
+    shipped = (ROOT / "runbooks" / "project.yaml").read_text(encoding="utf-8")
+
+    theirs = yaml.safe_load(shipped) | yaml.safe_load(changed)
+
+    assert theirs == yaml.safe_load(shipped.replace("scheduler", "shop"))
+
+
 @pytest.mark.parametrize(
     ("runbook", "variable", "said", "meant"),
     [

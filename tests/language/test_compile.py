@@ -165,13 +165,22 @@ def test_what_does_not_fit_an_input_is_said_all_at_once(
     assert all(part in raised.value.message for part in parts)
 
 
-def test_missing_inputs_come_as_flags_to_paste(compile_text: Compile) -> None:
-    text = HEAD + "inputs: {a: {type: string}, c: {type: choice, choices: [x, y]}}\nsteps:\n" + LOOK
+def test_missing_inputs_come_as_flags_to_paste_and_a_choice_as_all_of_its_own(
+    compile_text: Compile,
+) -> None:
+    text = (
+        HEAD + "inputs:\n  a: {type: string}\n  b: {type: boolean}\n"
+        "  c: {type: choice, choices: [x, y], help: What.}\n  d: {type: integer}\nsteps:\n" + LOOK
+    )
 
     with pytest.raises(InputError) as raised:
         compile_text(text)
 
-    assert raised.value.hint == "add --set a=STRING --set c=x"
+    assert (raised.value.hint or "").splitlines() == [
+        "add --set a=STRING --set d=INTEGER",
+        "add --set b=yes or --set b=no",
+        "add --set c=x or --set c=y: What.",
+    ]
 
 
 def test_a_sensitive_input_is_a_secret_and_never_given_by_a_flag(compile_text: Compile) -> None:
@@ -332,4 +341,4 @@ def test_a_flag_that_is_proposed_can_be_pasted_into_a_shell() -> None:
     with pytest.raises(InputError) as raised:
         read_inputs(choice, {}, {})
 
-    assert raised.value.hint == "add --set mood='so so'"
+    assert raised.value.hint == "add --set mood='so so' or --set mood=fine"

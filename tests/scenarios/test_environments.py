@@ -161,4 +161,4 @@ def test_a_person_is_asked_once_for_all_that_is_missing(desk: Desk) -> None:
     assert desk.traces == ["hello", "3!", "8", "0"]
     told = desk.runbook("run", "deploy.yaml")
     assert told.status == 2
-    assert "add --set word=STRING --set times=INTEGER; export TOKEN=…" in told.err
+    assert "add --set word=STRING --set times=INTEGER\n          export TOKEN=…" in told.err

@@ -115,6 +115,7 @@ def a_bug(desk: Desk) -> Told:
     ledger = copy / "engine" / "ledger.py"
     # A copy of the program that raises what nobody foresaw.
     ledger.write_text(ledger.read_text().replace("def runs(", "def walks("))
+    desk.state.mkdir()
     return desk.runbook("history", PYTHONPATH=str(copy.parent))
 
 
