@@ -232,7 +232,7 @@ def test_validate_without_any_runbook_is_refused(cli: Any, tmp_path: Path) -> No
     said = cli("validate", str(tmp_path / "empty"))
 
     assert said.status == 2
-    assert "a runbook begins with `runbook: v1`" in said.err
+    assert "where a file begins with `runbook: v1`" in said.err
 
 
 def test_steps_explain_a_kind_from_its_types(cli: Any) -> None:
