@@ -7,6 +7,9 @@ from runbook.core.events import Event, PlanAmended, RunStarted
 from runbook.core.plan import Effect, Plan, PlannedStep
 from runbook.core.state import RunState, Status, StepState, has_changed
 
+_FIXED = {"name": "runbook", "environment": "environment", "lock": "lock", "`for`": "undoes"}
+"""What no amendment changes of a plan: what people call it, by its field."""
+
 
 def plan_of(events: Sequence[Event]) -> Plan:
     """The plan that a run follows after these events, the first of which starts it."""
@@ -23,14 +26,9 @@ def obstacles(before: Plan, after: Plan, state: RunState) -> list[str]:
     has changed stays changed, and is not to be forgotten.
     """
     reasons = [
-        f"its {what} was `{old}`, and is `{new}` now"
-        for what, old, new in (
-            ("name", before.runbook, after.runbook),
-            ("environment", before.environment, after.environment),
-            ("lock", before.lock, after.lock),
-            ("`for`", before.undoes, after.undoes),
-        )
-        if old != new
+        f"its {what} was `{getattr(before, name)}`, and is `{getattr(after, name)}` now"
+        for what, name in _FIXED.items()
+        if getattr(before, name) != getattr(after, name)
     ]
     if any(now.approvers for now in state.steps.values()):
         reasons.append("somebody was asked to approve it as it was")

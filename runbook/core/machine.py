@@ -140,9 +140,8 @@ def apply(plan: Plan, state: RunState, event: Event) -> RunState:
             consent = state.consent
             if state.steps[event.step].status is Status.FAILED:
                 consent = isinstance(event, ApprovalGiven)
-            return replace(
-                state, at=event.at, consent=consent, steps={**state.steps, event.step: step}
-            )
+            steps = {**state.steps, event.step: step}
+            return replace(state, at=event.at, consent=consent, steps=steps)
 
 
 def _label(event: Event) -> str:
@@ -187,9 +186,8 @@ def _apply_to_run(plan: Plan, state: RunState, event: RunEvent) -> RunState:
 def _resume(plan: Plan, state: RunState, event: RunResumed) -> RunState:
     had_failed = state.phase is Phase.FAILED
     has_rebooted = state.machine is not None and state.machine.boot_id != event.machine.boot_id
-    last_holding = {
-        step.holds: step.id for step in plan.steps if step.holds and _holds(state.steps[step.id])
-    }
+    holding = [step for step in plan.steps if step.holds and _holds(state.steps[step.id])]
+    last_holding = {step.holds: step.id for step in holding}
     steps = dict(state.steps)
     for step in plan.steps:
         now = steps[step.id]
@@ -228,9 +226,8 @@ def _apply_to_step(plan: Plan, state: RunState, event: StepEvent) -> StepState:
     if isinstance(event, ApprovalGiven) and wants_more(now, event.by):
         label += ", more wanted"
     status = STEP_TRANSITIONS.get((now.status, label))
-    if status is None or getattr(event, "attempt", now.attempt) != now.attempt + (
-        1 if isinstance(event, StepStarted) else 0
-    ):
+    attempt = now.attempt + (1 if isinstance(event, StepStarted) else 0)
+    if status is None or getattr(event, "attempt", now.attempt) != attempt:
         raise IllegalEvent(f"{label} while `{step.id}` is {now.status}, attempt {now.attempt}")
     if isinstance(event, StepStarted | StepSkipped) and not _is_ready(plan, state, step):
         raise IllegalEvent(f"{label} before what `{step.id}` needs is over")
@@ -247,10 +244,8 @@ def _describe_step(
         case StepProgressed():
             return replace(now, progress=event.progress)
         case StepSucceeded():
-            return replace(
-                now, outputs=event.outputs, failure=None,
-                has_changed=now.has_changed or event.changed,
-            )  # fmt: skip
+            has_changed = now.has_changed or event.changed
+            return replace(now, outputs=event.outputs, failure=None, has_changed=has_changed)
         case StepFailed():
             failures = now.failures + 1
             delay_s = step.retry.delay_after_s(failures, f"{state.run_id}/{step.id}")

@@ -118,20 +118,17 @@ def has_changed_anything(plan: Plan, state: RunState) -> bool:
 
 def has_changed_after(plan: Plan, state: RunState) -> bool:
     """Whether the run changed something after the step that its rollback starts from."""
-    way_back = plan.on_failure
-    if way_back is None or not has_passed(plan, state, way_back.after):
-        return False
-    return has_changed_anything(plan, state)
+    after = plan.on_failure.after if plan.on_failure else None
+    has_begun = after is not None and has_passed(plan, state, after)
+    return has_begun and has_changed_anything(plan, state)
 
 
 def facts(plan: Plan, state: RunState) -> dict[str, StepFacts]:
     """What a rollback of this run must know of its steps."""
+    stand = ((step, state.steps[step.id]) for step in plan.steps)
     return {
-        step.id: StepFacts(
-            was_started=state.steps[step.id].attempt > 0,
-            has_changed=has_changed(step, state.steps[step.id]),
-        )
-        for step in plan.steps
+        step.id: StepFacts(was_started=now.attempt > 0, has_changed=has_changed(step, now))
+        for step, now in stand
     }
 
 
@@ -148,17 +145,14 @@ def is_rollback_due(plan: Plan, state: RunState) -> bool:
     way_back = plan.on_failure
     if way_back is None or plan.undoes is not None or state.consent is False:
         return False
-    if failed_step(plan, state) is None:
-        return False
-    return has_passed(plan, state, way_back.after)
+    return failed_step(plan, state) is not None and has_passed(plan, state, way_back.after)
 
 
 def is_consent_due(plan: Plan, state: RunState) -> bool:
     """Whether a person must say if a failure after a long interruption rolls back."""
-    way_back = plan.on_failure
-    if way_back is None or state.consent is not None or state.phase is not Phase.DRIVING:
-        return False
-    return is_rollback_due(plan, state) and state.interrupted_s > way_back.stale_after_s
+    stale_after_s = plan.on_failure.stale_after_s if plan.on_failure else 0.0
+    is_open = state.consent is None and state.phase is Phase.DRIVING
+    return is_open and is_rollback_due(plan, state) and state.interrupted_s > stale_after_s
 
 
 def consent_question(state: RunState) -> str:

@@ -12,7 +12,7 @@ from runbook.steps.compose_exec import ComposeExec
 from runbook.steps.service_check import ServiceCheck
 from runbook.steps.sql_check import SqlCheck
 from tests.real.conftest import MakeStack, Stack
-from tests.real.postgres_shop import COMPOSE, Shop
+from tests.real.postgres_shop import COMPOSE, Shop, bring_up
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -113,7 +113,7 @@ def test_a_stack_is_taken_down_and_its_volumes_stay(stack: Stack) -> None:
 
 def test_a_database_is_asked_and_cannot_be_changed_by_a_question(make_stack: MakeStack) -> None:
     shop = Shop(stack=make_stack(COMPOSE.format(version="17")), completed=[])
-    shop.stack.compose("up", "--detach", "--wait")
+    bring_up(shop.stack)
     shop.sql("CREATE TABLE a (n int); INSERT INTO a VALUES (1), (2)")
     good = [
         {"query": "SELECT count(*) FROM a", "equals": 2},

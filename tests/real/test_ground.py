@@ -20,7 +20,7 @@ STACK = """
         environment: {{POSTGRES_PASSWORD: hush, POSTGRES_DB: shop}}
         healthcheck:
           test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres, -d, shop]
-          interval: 250ms
+          interval: 1s
           retries: 120
       redis: {{image: "runbook-test/redis:1"}}
       minio:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Eventually
 from tests.real.conftest import MakeStack
-from tests.real.postgres_shop import COMPOSE, Shop
+from tests.real.postgres_shop import COMPOSE, Shop, bring_up
 from tests.scenarios.conftest import Place
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -111,7 +111,7 @@ class Deployment:
 @pytest.fixture
 def deployment(make_stack: MakeStack, tmp_path: Path, eventually: Eventually) -> Deployment:
     stack = make_stack(COMPOSE.format(version="17"))
-    stack.compose("up", "--detach", "--wait")
+    bring_up(stack)
     shop = Shop(stack=stack)
     shop.sql(
         "CREATE TABLE orders AS SELECT n AS id, md5(n::text) AS item"

@@ -15,7 +15,7 @@ from runbook.steps.backup_db import BackupDb
 from runbook.steps.load_restore_point import LoadRestorePoint
 from runbook.steps.restore_db import RestoreDb
 from tests.conftest import is_ci
-from tests.real.postgres_shop import MakeShop, Shop
+from tests.real.postgres_shop import MakeShop, Shop, bring_up
 from tests.real.test_postgres import HARD
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -227,7 +227,7 @@ def test_a_switch_that_is_refused_lets_everybody_in_again(make_shop: MakeShop) -
     setting = "ALTER SYSTEM SET max_prepared_transactions = 5"
     shop.sql(setting, "postgres")
     shop.stack.compose("restart", "postgres")
-    shop.stack.compose("up", "--detach", "--wait")
+    bring_up(shop.stack)
     shop.sql("CREATE TABLE a (n int)")
     shop.back_up()
     shop.sql("BEGIN; INSERT INTO a VALUES (1); PREPARE TRANSACTION 'half'")

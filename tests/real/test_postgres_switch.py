@@ -14,7 +14,7 @@ from runbook.restore.postgres_mark import mark_of
 from runbook.steps import backup_db, restore_db
 from runbook.steps.backup_db import BackupDb
 from runbook.steps.restore_db import RestoreDb
-from tests.real.postgres_shop import Shop
+from tests.real.postgres_shop import Shop, bring_up
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -224,7 +224,7 @@ def test_no_second_server_is_started_on_data_that_one_uses(shop: Shop) -> None:
         assert not shop.stack.is_running("postgres")
     finally:
         shop.stack.docker("rm", "--force", other)
-        shop.stack.compose("up", "--detach", "--wait")
+        bring_up(shop.stack)
 
     assert f"is in use by `{other}`" in caught.value.message
 

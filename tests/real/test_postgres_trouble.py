@@ -15,7 +15,7 @@ from runbook.steps.backup_db import BackupDb
 from runbook.steps.restore_db import RestoreDb
 from tests.conftest import small_tmpfs
 from tests.real.conftest import MakeStack
-from tests.real.postgres_shop import COMPOSE, MakeShop, Shop
+from tests.real.postgres_shop import COMPOSE, MakeShop, Shop, bring_up
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 ROWS = 150_000
@@ -65,7 +65,7 @@ def test_a_full_disk_during_the_restore_leaves_the_live_database_alone(
         f"\n        volumes: ['{small_disk}:/var/lib/postgresql/data']\n"
     )
     shop = Shop(stack=make_stack(compose))
-    shop.stack.compose("up", "--detach", "--wait")
+    bring_up(shop.stack)
     shop.sql(FILL)
     shop.sql("CHECKPOINT")
     shop.back_up()
@@ -81,7 +81,7 @@ def test_a_full_disk_during_the_restore_leaves_the_live_database_alone(
     with pytest.raises(StepError, match="no room left on the disk while `pg_restore` ran"):
         restore_db.STEP.run(RestoreDb(database=shop.database), context)
     filler.unlink()
-    shop.stack.compose("up", "--detach", "--wait")
+    bring_up(shop.stack)
 
     assert count(shop) == ROWS + 1
     restored = shop.restore()
@@ -109,7 +109,7 @@ def test_a_server_killed_during_the_restore_is_started_and_the_restore_goes_on(
         failed = error
     killing.join()
 
-    shop.stack.compose("up", "--detach", "--wait")
+    bring_up(shop.stack)
     assert restore_db.STEP.probe is not None
     probed = restore_db.STEP.probe(RestoreDb(database=shop.database), context)
     expected = ROWS if type(probed).__name__ == "Done" else ROWS + 1

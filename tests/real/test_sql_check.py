@@ -8,7 +8,7 @@ import pytest
 from runbook.errors import CheckFailed
 from runbook.steps.sql_check import STEP, SqlCheck
 from tests.real.conftest import MakeStack, Stack
-from tests.real.postgres_shop import COMPOSE, DATABASE
+from tests.real.postgres_shop import COMPOSE, DATABASE, bring_up
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Stack:
     stack = make_stack(COMPOSE.format(version="17"))
-    stack.compose("up", "--detach", "--wait")
+    bring_up(stack)
     words = ["psql", "-U", "boss", "-d", "shop", "-c"]
     stack.compose("exec", "-T", "postgres", *words, "CREATE TABLE a AS SELECT 7 AS n")
     return stack
