@@ -77,17 +77,24 @@ def _dumped(
             snapshot = hold_tables(connection)
             try:
                 return _taken(name, server, connection, snapshot, entry, dump, ctx)
-            except CommandFailed:
+            except CommandFailed as error:
                 with server.admin() as admin:
                     waiting = blocked_by(admin, connection.info.backend_pid)
-                if not waiting:
+                if not waiting and not _wanted_a_lock(error):
                     raise
+                waiting = waiting or ["a session that has given up since"]
         ctx.log(f"the dump met somebody who wants a table alone, and begins anew: {waiting[0]}")
     raise StepError(
         f"database `{name}` cannot be dumped while somebody wants a table alone: {waiting[0]}",
         hint="wait for it, or `SELECT pg_terminate_backend(PID)`; then `runbook resume`",
         changed=False,
     )
+
+
+def _wanted_a_lock(error: CommandFailed) -> bool:
+    said = "\n".join(error.output_tail)
+    # It bounds its wait for a lock by a timeout of that statement.
+    return any(sign in said for sign in ("statement timeout", "could not obtain lock"))
 
 
 def _taken(

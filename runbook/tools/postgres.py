@@ -29,8 +29,13 @@ PATIENCE_S = 60.0
 _POLL_S = 0.1
 _STARTING = ("starting up", "not yet accepting", "shutting down", "in recovery mode")
 """What a server says of itself that will answer in a while."""
-_SILENT = ("refused", "No route", "timeout")
-"""What is said of one that may be on its way, where we have started it."""
+_SILENT = (
+    *("refused", "No route", "timeout"),
+    *("closed the connection", "reset by peer", "terminating connection"),
+)
+"""What is said of one that may be on its way: down, or just coming up."""
+_RESTART_S = 3.0
+"""For one that is nothing of ours, and may as well be the wrong address."""
 
 Sleep = Callable[[float], None]
 
@@ -200,8 +205,8 @@ def _server_of(
 
 
 def _await(server: Server, check: Callable[[], None], patience_s: float) -> None:
-    until = time.monotonic() + patience_s
-    signs = _STARTING + (_SILENT if server.container_id else ())
+    began = time.monotonic()
+    silence_s = patience_s if server.container_id else min(patience_s, _RESTART_S)
     while True:
         try:
             with server.admin() as connection:
@@ -210,10 +215,12 @@ def _await(server: Server, check: Callable[[], None], patience_s: float) -> None
         except Unfit:
             raise
         except StepError as error:
-            is_starting = any(sign in error.message for sign in signs)
-            if not is_starting or time.monotonic() > until:
+            text, waited_s = error.message, time.monotonic() - began
+            is_starting = any(sign in text for sign in _STARTING) and waited_s < patience_s
+            is_silent = any(sign in text for sign in _SILENT) and waited_s < silence_s
+            if not is_starting and not is_silent:
                 raise Unfit(
-                    f"the server at {server.host}:{server.port} does not answer: {error.message}",
+                    f"the server at {server.host}:{server.port} does not answer: {text}",
                     hint="see whether it runs, and whether the address is right",
                 ) from error
         check()

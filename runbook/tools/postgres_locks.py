@@ -57,8 +57,8 @@ def hold_tables(connection: "Connection[Any]") -> str:
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             if connection.execute(_TABLES).fetchall() == tables:
                 return str(row[0] if row else "")
-        except (errors.UndefinedTable, errors.InvalidSchemaName):
-            pass
+        except (errors.UndefinedTable, errors.InvalidSchemaName, errors.DeadlockDetected):
+            pass  # or somebody holds one table and wants another, which we had first
         connection.execute("ROLLBACK")
     raise StepError(
         "tables are created and dropped all the time: no snapshot could be held still",

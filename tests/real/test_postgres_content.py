@@ -1,15 +1,19 @@
 """What a PostgreSQL database holds is told from what it held, whatever changes in between."""
 
 import subprocess
+import threading
 from typing import Any
 
 import pytest
 
 from runbook.restore.databases import way_of
 from runbook.restore.manifest import PostgresEntry
+from runbook.restore.postgres import PostgresWay
 from runbook.steps import backup_db
 from runbook.steps.backup_db import BackupDb
 from runbook.tools.postgres_content import FORM
+from runbook.tools.postgres_locks import hold_tables
+from tests.conftest import Eventually
 from tests.real.postgres_shop import Shop
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -111,3 +115,55 @@ def test_a_truncate_during_the_backup_is_wholly_in_it_or_not_at_all(shop: Shop) 
     assert [session.wait() for session in sessions] == [0]
     shop.completed = []
     shop.back_up(verify="restore")
+
+
+def test_a_dump_begins_anew_although_who_kept_it_from_a_table_has_given_up(shop: Shop) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n")
+    context = shop.context("dump")
+    run = context.run
+    waiting = "FROM pg_stat_activity WHERE query = 'TRUNCATE a' AND wait_event_type = 'Lock'"
+    runs: list[Any] = []
+
+    def run_against_somebody(command: Any) -> Any:
+        runs.append(command)
+        if len(runs) > 1:
+            return run(command)
+        words = ["psql", "-U", "boss", "-d", "shop", "-c", "TRUNCATE a"]
+        shop.stack.docker("exec", "-d", f"{shop.stack.project}-postgres-1", *words)
+        shop.stack.eventually(lambda: shop.sql(f"SELECT count(*) {waiting}") == "1", "it waits")
+        ended = run(command)
+        shop.sql(f"SELECT pg_terminate_backend(pid) {waiting}")
+        shop.stack.eventually(lambda: shop.sql(f"SELECT count(*) {waiting}") == "0", "it is gone")
+        return ended
+
+    context.run = run_against_somebody
+
+    outputs: Any = backup_db.STEP.run(BackupDb(database=shop.database), context)
+
+    assert outputs.entry.content.tables["public.a"].rows == 1
+
+
+def test_a_backup_that_loses_a_deadlock_begins_anew(shop: Shop, eventually: Eventually) -> None:
+    shop.sql("CREATE TABLE a AS SELECT 1 AS n; CREATE TABLE b AS SELECT 2 AS n")
+    # Whose wait is as long as this looks for a deadlock, and is the one to give way.
+    shop.sql("ALTER DATABASE shop SET deadlock_timeout = '3s'")
+    server = PostgresWay(shop.database).reach(shop.context("dump"))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+    def cross() -> None:
+        with server.connect("shop") as other, other.transaction():
+            other.execute("SET LOCAL deadlock_timeout = '1h'")
+            other.execute("LOCK TABLE b")
+            is_held.set()
+            eventually(lambda: shop.sql(waits, "postgres") == "1", "the backup waits for `b`")
+            other.execute("LOCK TABLE a")
+
+    is_held = threading.Event()
+    crossing = threading.Thread(target=cross)
+    crossing.start()
+    is_held.wait()
+
+    with server.connect("shop") as connection:
+        assert hold_tables(connection)
+
+    crossing.join()

@@ -96,7 +96,7 @@ def test_programs_older_than_the_server_are_missing_before_anything_begins(
     ]
 
 
-def test_a_host_where_nothing_listens_is_said_at_once(make_shop: MakeShop) -> None:
+def test_a_host_where_nothing_listens_is_said_soon(make_shop: MakeShop) -> None:
     shop = make_shop("17")
     nobody = Postgres(name="db", host="127.0.0.1", port=1, database="shop", user="boss")
 
