@@ -63,9 +63,10 @@ def config(
         content = {"environment": environment, "runbooks": runbooks}
         options.answer_json("config", content)
         return ExitStatus.SUCCEEDED
-    header = ("KEY", "VALUE", "ORIGIN")[: 2 + has_origin]
+    # The value last, where it is not padded: it may be long.
+    header = ("KEY", *["ORIGIN"] * has_origin, "VALUE")
     for path, values in found.items():
-        rows = [(each.key, shown(each.shown), each.origin)[: 2 + has_origin] for each in values]
+        rows = [(each.key, *[each.origin] * has_origin, shown(each.shown)) for each in values]
         options.answer(f"{path}\n{columns(header, rows)}\n")
     return ExitStatus.SUCCEEDED
 

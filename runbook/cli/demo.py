@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
+from runbook.cli.options import HELP
 from runbook.errors import Unfit
-from runbook.settings import shipped
+from runbook.settings import invocation, shipped
 
 RELEASES: dict[str, dict[str, object]] = {
     "v1": {"name": "v1", "columns": "id, name"},
@@ -28,7 +29,7 @@ WATCH = ["--set", "monitoring_duration=4s", "--set", "monitoring_interval=250ms"
 FAULT = "no answer within 2 s (a fault that this demo has put there; it strikes once)\n"
 
 
-@click.command()
+@click.command("demo", context_settings=HELP)
 @click.option("--break", "is_bad", is_flag=True, help="Deploy a release that goes bad.")
 def demo(*, is_bad: bool) -> None:
     """Deploy a sample shop, here and now: no container, no database server."""
@@ -39,7 +40,9 @@ def demo(*, is_bad: bool) -> None:
     run(workspace, [*deploy, "--set", "revision=v1", "--set", "monitoring_duration=500ms",
                     "--set", "monitoring_interval=100ms"], expected=0)  # fmt: skip
     if is_bad:
-        say("a release that goes bad", "after a second and a half")
+        call = invocation(os.environ, str(workspace / "state"))
+        say("a release that goes bad", "after a second and a half; to stop the shop in the end:")
+        click.echo(f"# {call} run {workspace / 'runbooks/stop.yaml'}", err=True)
         run(workspace, [*deploy, "--set", "revision=v3", *WATCH], expected=4)
         return
     say("second release")

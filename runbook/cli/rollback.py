@@ -85,7 +85,8 @@ def _asks(run: Recorded) -> bool:
 
 def _undone_already(options: Options, run: Recorded) -> ExitStatus:
     if options.output == "text":
-        options.answer(f"nothing to do: {run.run_id} is undone already")
+        further = f"further back: {options.invocation()} history, then rollback RUN"
+        options.answer(f"nothing to do: {run.run_id} is undone already\n{further}")
     else:
         options.answer_json("run", {"run": None, "undone": run.run_id})
     return ExitStatus.SUCCEEDED

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from uuid import uuid4
 
 from runbook.core.plan import Effect
@@ -58,7 +59,9 @@ def _held(project: str, found: Mapping[str, str]) -> ClaimHeld:
     place = found.get(_LABELS["state_dir"], "?")
     return ClaimHeld(
         f"stack `{project}` is in the hands of another journal: that of {user}@{host}, in {place}",
-        hint="go on there; or, if that journal is lost:\n"
+        hint=f"go on there, as {user} on {host}:\n"
+        f"runbook --state-dir {quote(place)} status\n"
+        "or, if that journal is lost:\n"
         f"runbook abort --journal {journal} --reason TEXT",
     )
 

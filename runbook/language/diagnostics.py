@@ -151,7 +151,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """A hint that names the nearest known word, or all of them where there are few."""
     from difflib import get_close_matches
 
-    names = list(known)
+    names = sorted(known) if isinstance(known, set | frozenset) else list(known)
     alike = [word for word in names if word.lower() == name.lower()]
     longer = [word for word in names if len(name) > 2 and word.startswith(name)]
     near = names if len(names) <= _MOST_COMPARED else ()

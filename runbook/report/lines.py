@@ -143,7 +143,7 @@ def _tell_of_doubt(event: DoubtSettled) -> Line:
         case Verdict.DONE:
             return Line(mark=Mark.OK, step=event.step, note=f"was done already: {event.reason}")
         case Verdict.AGAIN:
-            return Line(mark=Mark.DOUBT, step=event.step, note=f"runs again: {event.reason}")
+            return Line(mark=Mark.DOUBT, step=event.step, note=f"not finished: {event.reason}")
         case Verdict.FAILED:
             return Line(mark=Mark.FAILED, step=event.step, note=_by(event.by, event.reason))
         case Verdict.UNKNOWN:

@@ -87,6 +87,11 @@ def given_up(ctx: Context) -> list[Path]:
     ]
 
 
+def id_of(directory: Path) -> str:
+    """The id that one had before it was given up."""
+    return directory.name.removeprefix(_PRUNING)
+
+
 def _manifest_of(directory: Path) -> Manifest | None:
     with suppress(FileNotFoundError, ValueError):
         return Manifest.model_validate_json((directory / MANIFEST).read_bytes())

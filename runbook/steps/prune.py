@@ -70,7 +70,7 @@ def _run(spec: Prune, ctx: Context) -> Result[Pruned]:
 
 def _delete(directory: Path, ctx: Context) -> list[str]:
     left = retention.delete(directory, ctx)
-    ctx.log(f"deleted `{directory.name}`")
+    ctx.log(f"deleted `{retention.id_of(directory)}`")
     for line in left:
         ctx.log(f"left: {line}")
     return left

@@ -72,6 +72,10 @@ def test_every_command_explains_itself(name: str, flag: str, cli: Any) -> None:
     assert "--state-dir" in said.out
 
 
+def test_the_demo_explains_itself_as_the_others_do(cli: Any) -> None:
+    assert "--break" in cli("demo", "-h").out
+
+
 def test_a_mistyped_command_is_answered_with_the_nearest(cli: Any) -> None:
     said = cli("statsu")
 

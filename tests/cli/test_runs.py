@@ -160,6 +160,7 @@ def test_a_rollback_by_hand_undoes_the_newest_run(cli: Any, project: Path) -> No
     assert not (project / "runbooks" / "there").exists()
     assert again.status == 0
     assert "undone already" in again.out
+    assert again.out.endswith("further back: runbook history, then rollback RUN\n")
 
 
 def test_a_rollback_without_its_inputs_is_refused_with_what_to_add(cli: Any) -> None:

@@ -90,6 +90,28 @@ def test_the_variables_of_the_scripts_keep_their_meaning(
     assert values[name] == value
 
 
+@pytest.mark.parametrize("folder", ["runbooks", "runbooks/quickstart"])
+def test_a_restore_point_can_be_named_to_each_shipped_rollback(folder: str) -> None:
+    rollback = yaml.safe_load((ROOT / folder / "rollback.yaml").read_text())
+
+    (point,) = [step for step in rollback["steps"] if step["uses"] == "load_restore_point"]
+
+    assert rollback["inputs"]["point"]["required"] is False
+    assert point["with"]["point"] == "${{ inputs.point }}"
+
+
+def test_the_shipped_units_name_what_is_shipped() -> None:
+    folder = ROOT / "runbooks" / "systemd"
+    service = (folder / "runbook-backup.service").read_text()
+
+    (runbook,) = re.findall(r"^ExecStart=\S+ .*run (\S+)$", service, re.MULTILINE)
+    (alert,) = re.findall(r"^OnFailure=(.*)%n\.service$", service, re.MULTILINE)
+
+    assert (ROOT / runbook).exists()
+    assert (folder / f"{alert}.service").exists()
+    assert (folder / "runbook-backup.timer").exists()
+
+
 def test_the_shipped_runbooks_are_valid_without_a_warning() -> None:
     shipped = sorted((ROOT / "runbooks").rglob("*.yaml"))
 

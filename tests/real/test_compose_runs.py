@@ -176,7 +176,7 @@ def test_a_run_whose_claim_was_given_up_for_another_journal_does_not_go_on(
     assert given_up[0] == 0, given_up[1]
     assert second[0] == 0, second[1]
     assert refused == 6, told
-    assert f"{desk.stack.root}/second" in told
+    assert f"--state-dir {desk.stack.root}/second status" in told
 
 
 def test_the_claim_of_a_journal_that_is_at_work_is_not_given_up(

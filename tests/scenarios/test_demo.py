@@ -100,8 +100,11 @@ def test_the_line_that_a_broken_demo_prints_last_finishes_the_rollback(
 
 def test_the_broken_demo_works_from_the_sources(empty: Place) -> None:
     broken = empty.runbook("demo", "--break")
+    (stop,) = [line for line in broken.err.splitlines() if line.endswith("/stop.yaml")]
 
     finished = empty.typed(typed_line(Told(status=0, out=broken.out, err="")))
+    stopped = empty.typed(stop.removeprefix("# "))
 
     assert broken.status == 0, broken.text
     assert finished.status == 3, finished.text
+    assert stopped.status == 0, stopped.text

@@ -112,7 +112,7 @@ def test_config_and_diff_say_what_an_environment_comes_to(two: Desk) -> None:
 
     assert config.status == told.status == same.status == 0, config.text + told.text
     lines = [line.split() for line in config.out.splitlines()]
-    assert ["inputs.word", "prod", "environments/prod.yaml:2"] in lines
+    assert ["inputs.word", "environments/prod.yaml:2", "prod"] in lines
     assert ["inputs.word", "staging", "prod"] in [line.split() for line in told.out.splitlines()]
     assert as_json["runbooks"]["deploy.yaml"] == {
         "inputs.word": {"staging": "staging", "prod": "prod"},

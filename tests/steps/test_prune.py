@@ -35,9 +35,11 @@ def sealed(shop: Any, age_days: float, *, project: str = "shop", **fields: Any) 
 
 def prune(shop: Any, spec: Prune, **fields: Any) -> Any:
     fields.setdefault("resources", {"db": shop.db, "uploads": shop.uploads})
-    result = STEP.run(spec, shop.make_context("backup-1", "prune", **fields))
+    ctx = shop.make_context("backup-1", "prune", **fields)
+    result = STEP.run(spec, ctx)
     assert isinstance(result, Result) and isinstance(result.outputs, Pruned)
     assert result.changed == bool(result.outputs.deleted)
+    assert not any(".pruning-" in line for line in ctx.logged)
     return result.outputs
 
 
