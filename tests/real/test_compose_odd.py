@@ -455,14 +455,32 @@ def test_a_container_that_was_created_and_not_started_is_started(make_stack: Mak
     assert "ran" in "\n".join(context.logged)
 
 
-def test_a_command_that_takes_too_long_does_not_run_on(make_stack: MakeStack) -> None:
+def test_a_command_that_is_given_up_ends_in_its_own_time(
+    make_stack: MakeStack, relay: Relay
+) -> None:
     stack = stack_of(make_stack)
-    context = stack.context(step_id="migrate", timeout_s=8.0)
+    context = stack.context(step_id="migrate")
+    name = name_for(stack, context)
+    script = "trap 'exit 0' TERM; echo began; while :; do sleep 0.1; done"
+    stack.create(name, script, "--stop-timeout", "100")
+    stops: list[bytes] = []
+
+    def give_up() -> None:
+        if "began" in context.logged:
+            raise TimedOut("not done in time")
+
+    def watch(told: bytes) -> bool:
+        stops.extend(line for line in told.splitlines()[:1] if b"/stop" in line)
+        return False
+
+    context.on_check, relay.refuses = give_up, watch
 
     with pytest.raises(TimedOut):
-        compose_run.STEP.run(one_off(stack, "exec sleep 600"), context)
+        compose_run.STEP.run(one_off(stack, ""), context)
 
-    assert not stack.containers()[name_for(stack, context)]["State"]["Running"]
+    assert not stack.containers()[name]["State"]["Running"]
+    assert len(stops) == 1
+    assert b"t=100" in stops[0]
 
 
 def test_a_command_that_failed_may_have_done_half_of_it(make_stack: MakeStack) -> None:
