@@ -332,7 +332,7 @@ def test_a_container_that_is_started_again_while_it_is_taken_down_is_stopped_onc
 ) -> None:
     stack = stack_of(make_stack)
     name = f"{stack.project}-web-1"
-    stack.create(name, "exec sleep 600")
+    stack.create(name, "exec sleep 600", "--stop-timeout", "0")
     starts: list[bytes] = []
 
     def start_again(told: bytes) -> bool:
