@@ -110,7 +110,9 @@ def test_to_give_a_policy_back_is_a_change(make_stack: MakeStack) -> None:
 
 def test_containers_that_end_again_and_again_are_stopped(make_stack: MakeStack) -> None:
     crashing = STACK.replace('[sleep, "600"]', '[sh, -c, "exit 7"]')
-    stack = make_stack(crashing.format(more="scale: 12\n        restart: always"))
+    stack = make_stack(
+        crashing.format(more="scale: 12\n        restart: always\n        network_mode: none")
+    )
     stack.compose("up", "--detach")
 
     stop(stack)
