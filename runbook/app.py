@@ -53,6 +53,7 @@ from runbook.language.inputs import check_inputs, check_sensitive, recorded_inpu
 from runbook.registry import Registry, discover
 from runbook.secret import Secret
 from runbook.settings import Settings
+from runbook.stores.late import LateJournal
 from runbook.stores.memory import MemoryJournal
 from runbook.stores.sqlite import SqliteJournal
 from runbook.tools.host import machine_for
@@ -66,17 +67,17 @@ AskInputs = Callable[[JsonObject, Callable[[], Sequence[str]]], JsonObject]
 def open_app(
     settings: Settings, *, is_read_only: bool = False, is_first_use: bool = False
 ) -> Iterator["App"]:
-    """The program over its state directory, which only the first use may make.
+    """The program over its state directory, which a run that begins makes at its first use.
 
     Raises:
-        StateDirUnfit: it cannot be made, or looked into.
+        StateDirUnfit: it cannot be looked into.
     """
-    if is_first_use:
-        settings.make_state_dir()
-    else:
+    if not is_first_use:
         settings.require_state_dir()
     journal: Journal
-    if is_first_use or settings.journal.exists():
+    if is_first_use:
+        journal = LateJournal(lambda: SqliteJournal.open(settings.journal))
+    elif settings.journal.exists():
         journal = SqliteJournal.open(settings.journal, is_read_only=is_read_only)
     else:
         journal = MemoryJournal()
@@ -113,6 +114,7 @@ class App:
         scene = self._scene(plan)
         check_policy(scene, _now(), self.settings.user)
         self._admit(scene, is_confirmed=is_confirmed)
+        self.settings.make_state_dir()
         run_id = new_run_id(plan.runbook)
         with self._lock(plan.lock, run_id) as lock:
             self._stake(scene, begin(plan))

@@ -88,7 +88,7 @@ class ConfirmationMissing(RunbookError):
 
 
 class StateDirUnfit(RunbookError):
-    """The state directory cannot be used: not ours to write, or inside what the plan changes.
+    """The state directory cannot be used: it is not there, not ours, or in what a run changes.
 
     Choose another by `--state-dir` or `RUNBOOK_STATE_DIR`. A second journal is never begun in
     silence.

@@ -1,6 +1,5 @@
 """`runbook run`: compile a runbook and drive it to its end."""
 
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +7,13 @@ import click
 
 from runbook.app import open_app
 from runbook.cli.answers import Answers
-from runbook.cli.driving import conclude, watching
+from runbook.cli.driving import drive
 from runbook.cli.inputs import ask_secrets, parse_assignments, questions
 from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus
 from runbook.language.compile import compile_runbook
 from runbook.language.inputs import read_inputs
-from runbook.registry import discover
 
 
 @click.command("run", context_settings=HELP)
@@ -50,7 +49,7 @@ def run(
     assignments: tuple[str, ...],
     vars_files: tuple[Path, ...],
     is_confirmed: bool,
-) -> ExitStatus:
+) -> ExitStatus | None:
     """Run a runbook.
 
     \b
@@ -65,11 +64,12 @@ def run(
     answers = Answers(
         user=settings.user, is_interactive=settings.is_interactive, is_confirmed=is_confirmed
     )
-    with ExitStack() as stack:
-        with watching(options, answers) as watcher:
+    with open_app(settings, is_first_use=True) as app:
+
+        def act(watcher: Watcher) -> Ending:
             plan = compile_runbook(
                 path,
-                registry=discover(),
+                registry=app.registry,
                 read=lambda declared: read_inputs(
                     declared, questions(given, environ, answers).ask(declared), environ
                 ),
@@ -78,7 +78,6 @@ def run(
             )
             ask_secrets([plan], environ, answers)
             answers.confirm_environment(plan)
-            # Not before: what is refused leaves no state directory behind.
-            app = stack.enter_context(open_app(settings, is_first_use=True))
-            ending = app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
-        return conclude(options, app, ending)
+            return app.run(plan, is_confirmed=is_confirmed, watcher=watcher)
+
+        return drive(options, app, answers, act)

@@ -50,8 +50,11 @@ def test_a_named_state_directory_must_be_there(command: str, cli: Any, tmp_path:
     assert not (tmp_path / "state").exists()
 
 
-def test_a_refused_runbook_leaves_no_state_directory_behind(cli: Any, tmp_path: Path) -> None:
-    assert cli("run", "nope.yaml").status == 2
+@pytest.mark.parametrize("runbook", ["nope.yaml", "runbooks/sure.yaml"])
+def test_what_is_refused_leaves_no_state_directory_behind(
+    runbook: str, cli: Any, tmp_path: Path
+) -> None:
+    assert cli("run", runbook).status == 2
     assert not (tmp_path / "state").exists()
 
 

@@ -71,7 +71,7 @@ def test_a_run_that_cannot_be_recorded_does_not_start(full_desk: Desk) -> None:
     again = full_desk.runbook("run", "deploy.yaml")
 
     assert told.status == 7, told.text
-    assert "full" in told.text or "no room left" in told.text
+    assert "full" in told.text or "no space left" in told.text
     assert again.status == 0, again.text
     assert full_desk.traces == ["looked", "began", "ended", *map(str, range(STEPS))]
 
@@ -94,7 +94,7 @@ def test_a_disk_that_fills_in_the_middle_stops_the_run_and_room_lets_it_go_on(
     resumed = full_desk.runbook("resume")
 
     assert told.status in (1, 4), told.text
-    assert "full" in told.text or "no room left" in told.text
+    assert "full" in told.text or "no space left" in told.text
     assert len(done) < STEPS
     assert resumed.status == 0, resumed.text
     assert full_desk.traces == ["looked", "began", *map(str, range(STEPS))]
