@@ -10,7 +10,7 @@ from runbook.cli.driving import no_journal
 from runbook.cli.options import HELP, Options, common_options, output_option
 from runbook.core.journal import RunFilter
 from runbook.core.plan import JsonObject
-from runbook.errors import ExitStatus
+from runbook.errors import ExitStatus, JournalUnreadable
 from runbook.report.table import columns
 from runbook.restore.listing import Listed, replaced, restore_points
 from runbook.units import format_duration, format_size
@@ -88,7 +88,10 @@ def _replaced(app: App) -> Iterator[JsonObject]:
     for place, size_bytes in replaced(app.settings.state_dir):
         yield {"place": str(place), "size_bytes": size_bytes}
     for summary in app.ledger.runs(RunFilter()):
-        run = app.ledger.recorded(summary.run_id)
+        try:
+            run = app.ledger.recorded(summary.run_id)
+        except JournalUnreadable:  # `history` tells of it
+            continue
         for step in run.plan.steps:
             name = run.state.steps[step.id].outputs.get("replaced")
             if step.kind == "restore_db" and isinstance(name, str) and not name.startswith("/"):

@@ -5,6 +5,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from runbook.core.journal import Batch
+from runbook.core.plan import Effect, Plan
+from runbook.stores.sqlite import SqliteJournal
+from tests.report.conftest import Story, step
+
 PROJECT = "project: shop\nresources: {db: {sqlite: {path: shop.db}}}\n"
 BACKUP = """\
 runbook: v1
@@ -43,6 +48,25 @@ def test_restore_points_are_listed_with_what_restores_have_replaced(
     assert first["size_bytes"] > 8000
     assert (second["id"], second["is_damaged"]) == (older.name, True)
     assert document["replaced"][0]["size_bytes"] == 5
+
+
+def test_a_database_that_a_restore_has_replaced_is_listed_by_its_name(
+    cli: Any, tmp_path: Path
+) -> None:
+    steps = (step("database", "restore_db", Effect.CHANGES),)
+    story = Story(plan=Plan(runbook="rollback", lock="shop", steps=steps))
+    story.ok("database", outputs={"replaced": "shop__old_2f"})
+    (tmp_path / "state").mkdir()
+    journal = SqliteJournal.open(tmp_path / "state" / "journal.db")
+    ids = tuple(map(str, range(len(story.events))))
+    journal.append(
+        [Batch(run_id=story.run_id, expected_seq=0, events=tuple(story.events), ids=ids)]
+    )
+    journal.close()
+
+    said = cli("points")
+
+    assert said.out.splitlines()[-1].split()[:3] == ["-", "database", "shop__old_2f,"]
 
 
 def test_where_there_is_no_restore_point_that_is_said(cli: Any, tmp_path: Path) -> None:
