@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from runbook.errors import Absent, StepError, Unfit
+from runbook.errors import Absent, StepError, StepStopped, TimedOut, Unfit
 from runbook.resources import Postgres
 from runbook.secret import Secret
 from runbook.tools import postgres_locks, servers
+from runbook.tools.postgres_watch import watched
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -24,6 +25,13 @@ _UNBOUNDED = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
 """The database's own settings may bound these: a backup takes as long as its step may."""
 _NOTICED = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 """Should our machine die, the server ends our session, and its locks, in a minute, not in 2 h."""
+_NOTICING: Mapping[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""The same, should the server's machine or the network die."""
 PATIENCE_S = 60.0
 """For a server to start, for sessions to end, and for a lock."""
 _POLL_S = 0.1
@@ -50,6 +58,8 @@ class Server:
     password: Secret | None
     application: str
     """What it shows of our sessions, so that what outlived us is found."""
+    check: Callable[[], None]
+    """Raises once the step is to end: then sessions are broken off."""
     container_id: str | None = None
     """Its container, where it is a service."""
     image_id: str | None = None
@@ -83,13 +93,14 @@ class Server:
                 connect_timeout=_CONNECT_TIMEOUT_S,
                 options=f"{_UNBOUNDED} {_NOTICED} {locks}",
                 autocommit=True,
+                **_NOTICING,
             )
         except psycopg.Error as error:
             if database != self.maintenance:
                 self._require(database)
             raise _translated(error) from error
         try:
-            with connection:
+            with connection, watched(connection, self.check):
                 if version_of(connection) >= 170000:
                     connection.execute("SET transaction_timeout = 0")
                 yield connection
@@ -159,6 +170,7 @@ def reach(
             user=database.user,
             password=password,
             application=application,
+            check=check,
         )
     else:
         found = servers.running(
@@ -169,11 +181,11 @@ def reach(
             log=log,
             patience_s=patience_s,
         )
-        server = _server_of(found, database, password, application)
+        server = _server_of(found, database, password, application, check)
     server = replace(server, lock_patience_s=lock_patience_s)
     if database.database == server.maintenance:
         server = replace(server, maintenance="template1")
-    _await(server, check, patience_s)
+    _await(server, patience_s)
     return server
 
 
@@ -189,7 +201,11 @@ def _data_dir(attributes: Mapping[str, Any]) -> str | None:
 
 
 def _server_of(
-    found: servers.Running, database: Postgres, password: Secret | None, application: str
+    found: servers.Running,
+    database: Postgres,
+    password: Secret | None,
+    application: str,
+    check: Callable[[], None],
 ) -> Server:
     attributes = found.attributes
     return Server(
@@ -198,13 +214,14 @@ def _server_of(
         user=database.user,
         password=password,
         application=application,
+        check=check,
         container_id=str(attributes["Id"]),
         image_id=str(attributes["Image"]),
         data_dir=_data_dir(attributes),
     )
 
 
-def _await(server: Server, check: Callable[[], None], patience_s: float) -> None:
+def _await(server: Server, patience_s: float) -> None:
     began = time.monotonic()
     silence_s = patience_s if server.container_id else min(patience_s, _RESTART_S)
     while True:
@@ -212,7 +229,7 @@ def _await(server: Server, check: Callable[[], None], patience_s: float) -> None
             with server.admin() as connection:
                 connection.execute("SELECT 1")
             return
-        except Unfit:
+        except (Unfit, StepStopped, TimedOut):
             raise
         except StepError as error:
             text, waited_s = error.message, time.monotonic() - began
@@ -223,7 +240,7 @@ def _await(server: Server, check: Callable[[], None], patience_s: float) -> None
                     f"the server at {server.host}:{server.port} does not answer: {text}",
                     hint="see whether it runs, and whether the address is right",
                 ) from error
-        check()
+        server.check()
         time.sleep(_POLL_S)
 
 

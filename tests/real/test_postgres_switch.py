@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from runbook.errors import StepError, Unfit
+from runbook.errors import StepError, StepStopped, Unfit
 from runbook.restore import postgres_by_hand
 from runbook.restore.databases import way_of
 from runbook.restore.manifest import PostgresEntry
+from runbook.restore.postgres import PostgresWay
 from runbook.restore.postgres_mark import mark_of
 from runbook.steps import backup_db, restore_db
 from runbook.steps.backup_db import BackupDb
@@ -47,6 +48,35 @@ def test_who_holds_a_table_is_named_within_the_steps_time(shop: Shop) -> None:
     said = f"held by pid {pid} of `boss`, application `migration`, since 2"
     assert said in dumping.value.message
     assert f"held by pid {other} of `boss`" in asking.value.message
+
+
+def test_a_server_that_stands_still_holds_nobody_who_is_stopped(shop: Shop) -> None:
+    context = shop.context("look")
+    server = PostgresWay(shop.database).reach(context)
+    signal = ["exec", f"{shop.stack.project}-postgres-1", "kill"]
+
+    def stop() -> None:
+        raise StepStopped("stopped before its end")
+
+    with pytest.raises(StepStopped), server.connect("shop") as connection:
+        pid = str(connection.info.backend_pid)
+        shop.stack.docker(*signal, "-STOP", pid)
+        context.on_check = stop
+        connection.execute("SELECT 1")
+
+    shop.stack.docker(*signal, "-CONT", pid)
+
+
+def test_what_is_put_in_order_after_a_stop_is_let_through(shop: Shop) -> None:
+    context = shop.context("look")
+    server = PostgresWay(shop.database).reach(context)
+
+    def stop() -> None:
+        raise StepStopped("stopped before its end")
+
+    context.on_check = stop
+    with server.connect("shop") as connection:
+        assert connection.execute("SELECT pg_sleep(0.5) IS NOT NULL").fetchone() == (True,)
 
 
 def test_a_switch_that_somebody_blocks_names_him_and_what_to_type(shop: Shop) -> None:
