@@ -97,16 +97,12 @@ def test_a_restore_point_of_another_project_is_refused(shop: Shop, tmp_path: Pat
         environ={"RUNBOOK_STATE_DIR": str(shop.state)},
     )
     other.change_runbook("project.yaml", "project: shop", "project: other")
-    other.change_runbook(
-        "rollback.yaml",
-        "uses: load_restore_point}",
-        f"uses: load_restore_point, with: {{point: {point.name}}}}}",
-    )
     other.deployed("v1")
     run = str(other.history()[-1]["id"])
     before = other.world()
 
-    told = other.runbook("rollback", run, "--set", "data=restore", "--yes")
+    given = ["--set", "data=restore", "--set", f"point={point.name}"]
+    told = other.runbook("rollback", run, *given, "--yes")
 
     assert told.status == 7, told.text
     assert "is of project `shop`, not `other`" in told.text
