@@ -6,7 +6,7 @@ stdout is for the answer; stderr for progress, prompts and diagnostics.
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -175,6 +175,31 @@ def common_options(target: F) -> F:
         ),
         _flag("--no-input", field_name="is_mute", value=True, text="Never ask."),
     ]  # fmt: skip
+    return _given(target, decorators)
+
+
+def planning_options(target: F) -> F:
+    """Give a command what a plan is made from, besides its file."""
+    from pathlib import Path
+
+    decorators = [
+        click.option(
+            "-e", "--env", "environment", metavar="NAME", help="The environment to act on."
+        ),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="NAME=VALUE",
+            help="Give an input. Repeatable.",
+        ),
+        click.option(
+            "--vars-file", "vars_files", multiple=True, metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="YAML with `inputs` and `vars`, laid over the environment's. Repeatable.",
+        ),
+    ]  # fmt: skip
+    return _given(target, decorators)
+
+
+def _given(target: F, decorators: Sequence[Callable[[F], F]]) -> F:
     # A function collects its options from the last to the first, a command as they come.
     in_order = decorators if isinstance(target, click.Command) else reversed(decorators)
     for decorate in in_order:

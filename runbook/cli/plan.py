@@ -9,7 +9,7 @@ import click
 
 from runbook.cli.driving import terminal_width
 from runbook.cli.inputs import parse_assignments
-from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.cli.options import HELP, Options, common_options, output_option, planning_options
 from runbook.core.plan import (
     SENSITIVE_INPUT,
     JsonObject,
@@ -40,18 +40,7 @@ from runbook.report.plan import (
 
 @click.command("plan", context_settings=HELP)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-e", "--env", "environment", metavar="NAME", help="The environment to act on.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Give an input. Repeatable."
-)
-@click.option(
-    "--vars-file",
-    "vars_files",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="YAML with `inputs` and `vars`, as `run` takes it. Repeatable.",
-)
+@planning_options
 @click.option(
     "--by-hand", "has_commands", is_flag=True, help="Show what a person would type instead."
 )

@@ -93,6 +93,6 @@ def _replaced(app: App) -> Iterator[JsonObject]:
         except JournalUnreadable:  # `history` tells of it
             continue
         for step in run.plan.steps:
-            name = run.state.steps[step.id].outputs.get("replaced")
-            if step.kind == "restore_db" and isinstance(name, str) and not name.startswith("/"):
-                yield {"place": f"database {name}, if nobody dropped it", "size_bytes": None}
+            kept = run.state.steps[step.id].outputs.get("replaced")
+            if isinstance(kept, str) and not kept.startswith("/"):
+                yield {"place": f"{kept}, if nobody dropped it", "size_bytes": None}

@@ -9,7 +9,7 @@ from runbook.app import open_app
 from runbook.cli.answers import Answers
 from runbook.cli.driving import drive
 from runbook.cli.inputs import ask_secrets, parse_assignments, questions
-from runbook.cli.options import HELP, Options, common_options, output_option
+from runbook.cli.options import HELP, Options, common_options, output_option, planning_options
 from runbook.engine.watcher import Ending, Watcher
 from runbook.errors import ExitStatus
 from runbook.language.compile import compile_runbook
@@ -18,18 +18,7 @@ from runbook.language.inputs import read_inputs
 
 @click.command("run", context_settings=HELP)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-e", "--env", "environment", metavar="NAME", help="The environment to act on.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Give an input. Repeatable."
-)
-@click.option(
-    "--vars-file",
-    "vars_files",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="YAML with `inputs` and `vars`, laid over the environment's. Repeatable.",
-)
+@planning_options
 @click.option(
     "-y",
     "--yes",

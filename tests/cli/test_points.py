@@ -55,7 +55,7 @@ def test_a_database_that_a_restore_has_replaced_is_listed_by_its_name(
 ) -> None:
     steps = (step("database", "restore_db", Effect.CHANGES),)
     story = Story(plan=Plan(runbook="rollback", lock="shop", steps=steps))
-    story.ok("database", outputs={"replaced": "shop__old_2f"})
+    story.ok("database", outputs={"replaced": "database shop__old_2f"})
     (tmp_path / "state").mkdir()
     journal = SqliteJournal.open(tmp_path / "state" / "journal.db")
     ids = tuple(map(str, range(len(story.events))))

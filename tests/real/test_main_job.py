@@ -84,6 +84,9 @@ def test_a_rollback_by_hand_that_restores_keeps_aside_what_was_written_since(sho
 
     assert told.status == 0, told.text
     assert shop.world() == shop.start_world
+    points = shop.runbook("points").out
+    assert [f" {name}," in points for name in shop.set_aside()] == [True]
+    assert points.count("database ") == 1
     listed = [shop.sql("SELECT name FROM items", name) for name in shop.set_aside()]
     assert any("since" in names for names in listed)
     shop.is_spoiled = True
